@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -23,8 +22,7 @@ APPLICATION_SQL = REPOSITORY / "include" / "application"
 OWNER = "consultantpro"
 JOBS = "cp_ops"
 JOBS_UNDER_RLS = "cp_ops_rls"
-AIRFLOW = "airflow"
-_ROLES = {OWNER: "", JOBS: "BYPASSRLS", JOBS_UNDER_RLS: "", AIRFLOW: ""}
+ROLES = (OWNER, JOBS, JOBS_UNDER_RLS)
 
 
 @dataclass(frozen=True)
@@ -45,17 +43,9 @@ def create_roles(server: PostgresServer, passwords: Mapping[str, str]) -> None:
     """
     from psycopg import sql  # noqa: PLC0415
 
+    for role in ROLES:
+        server.create_role(role, passwords[role], bypass_row_level_security=role == JOBS)
     with server.connect() as connection:
-        existing = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
-        for role, attributes in _ROLES.items():
-            connection.execute(
-                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER {} PASSWORD {}").format(
-                    sql.SQL("ALTER" if role in existing else "CREATE"),
-                    sql.Identifier(role),
-                    sql.SQL(attributes),
-                    sql.Literal(passwords[role]),
-                )
-            )
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(JOBS), sql.Identifier(JOBS_UNDER_RLS)))
 
 
@@ -148,4 +138,4 @@ def run_module(module: str, *arguments: str, environment: Mapping[str, str]) -> 
 
 def world_is_available() -> bool:
     """Tell whether the demo world's data are part of this checkout."""
-    return importlib.util.find_spec("sandbox.world") is not None
+    return (REPOSITORY / "sandbox" / "world" / "__main__.py").exists()

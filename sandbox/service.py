@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from abc import ABC, abstractmethod
@@ -66,6 +67,11 @@ class Service(ABC):
     @abstractmethod
     def logs(self, lines: int = 50) -> str:
         """Return the last lines of its log."""
+
+    def remove(self) -> None:
+        """Stop it and delete what it keeps."""
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which Airflow and the jobs find this service."""

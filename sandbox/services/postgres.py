@@ -76,7 +76,9 @@ class PostgresServer(Service):
 
     @property
     def port(self) -> int:
-        """The port on 127.0.0.1. Raises ServiceError before the first start."""
+        """The port on 127.0.0.1. Raises ServiceError before the first start of a server with no fixed port."""
+        if self._fixed_port is not None:
+            return self._fixed_port
         return int(self._remembered("port"))
 
     @property
@@ -136,6 +138,21 @@ class PostgresServer(Service):
         import psycopg  # noqa: PLC0415  the status command must not need it
 
         return psycopg.connect(self.dsn(database), autocommit=True, connect_timeout=5)
+
+    def create_role(self, name: str, password: str, *, bypass_row_level_security: bool = False) -> None:
+        """Create a role that may log in, no superuser, or give the existing one this password."""
+        from psycopg import sql  # noqa: PLC0415
+
+        with self.connect() as connection:
+            exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+            connection.execute(
+                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER {} PASSWORD {}").format(
+                    sql.SQL("ALTER" if exists else "CREATE"),
+                    sql.Identifier(name),
+                    sql.SQL("BYPASSRLS" if bypass_row_level_security else "NOBYPASSRLS"),
+                    sql.Literal(password),
+                )
+            )
 
     def create_database(self, name: str, *, template: str | None = None, owner: str | None = None) -> None:
         """Create a database, as a copy of `template` if given (nobody may be connected to it)."""

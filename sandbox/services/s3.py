@@ -6,14 +6,12 @@ import json
 import sys
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sandbox.service import ProcessService
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from mypy_boto3_s3 import S3Client
 
 REGION = "us-east-1"
 _KEY_ID = "sandbox"
@@ -41,12 +39,12 @@ class S3Server(ProcessService):
         except (urllib.error.URLError, OSError):
             return False
 
-    def client(self) -> S3Client:
+    def client(self) -> Any:
         """Return a boto3 client of this endpoint."""
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
-        client: S3Client = boto3.client(
+        return boto3.client(
             "s3",
             endpoint_url=self.endpoint_url,
             region_name=REGION,
@@ -54,7 +52,6 @@ class S3Server(ProcessService):
             aws_secret_access_key=_SECRET,
             config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
         )
-        return client
 
     def delete_bucket(self, name: str) -> None:
         """Delete a bucket with every version of every object in it."""

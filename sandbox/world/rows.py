@@ -42,7 +42,12 @@ def filled(table: str, columns: Mapping[str, Any], now: datetime) -> dict[str, A
     row |= dict.fromkeys(defaults.get("blank", ()), "")
     row |= defaults.get("value", {})
     row |= columns
-    return {name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in row.items()}
+    return {name: stored(value) for name, value in row.items()}
+
+
+def stored(value: Any) -> Any:
+    """Return a value as psycopg takes it: dicts and lists are jsonb."""
+    return Jsonb(value) if isinstance(value, dict | list) else value
 
 
 class Rows:
@@ -115,18 +120,26 @@ class Rows:
         if first is None:
             return 0
         self.enter(first.get("firm_id"))
-        row = filled(table, first, self.now)
-        names = list(row)
+        names = tuple(filled(table, first, self.now))
+        defaults = {name: value for name, value in filled(table, {}, self.now).items() if name not in first}
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
             sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, names))
         )
-        count = 1
+        count = 0
         with self.conn.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write_row(list(row.values()))
-            for count, columns in enumerate(rows, start=2):  # noqa: B007 - the count outlives the loop
-                row = filled(table, columns, self.now)
-                copy.write_row([row[name] for name in names])
+            for columns in itertools.chain((first,), rows):
+                row = {**defaults, **columns}
+                copy.write_row([stored(row[name]) for name in names])
+                count += 1
         return count
+
+    def reserve(self, table: str, count: int) -> list[int]:
+        """Take `count` keys of a table, for rows that are written by COPY and referred to by others."""
+        key = PRIMARY_KEYS.get(table, "id")
+        cursor = self.conn.execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)", (table, key, count)
+        )
+        return [row[0] for row in cursor]
 
     def enter(self, firm_id: int | None) -> None:
         """With row-level security on, make the session this firm's."""
@@ -183,7 +196,7 @@ class Record:
             sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in columns),
             key,
         )
-        values = [Jsonb(value) if isinstance(value, dict | list) else value for value in columns.values()]
+        values = [stored(value) for value in columns.values()]
         if self.world.conn.execute(statement, [*values, self.id]).rowcount != 1:
             raise LookupError(f"{self.table} has no row {self.id}")
         return self

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sandbox.application import ApplicationDatabase
 
-PASSWORDS = {role: secrets.token_urlsafe(16) for role in ("consultantpro", "cp_ops", "cp_ops_rls", "airflow")}
+PASSWORDS = {role: secrets.token_urlsafe(16) for role in application.ROLES}
 TEMPLATE = "app_template"
 _numbers = itertools.count(1)
 

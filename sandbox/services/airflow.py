@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from sandbox.service import LOOPBACK, REPOSITORY, ManagedProcess, Service, ServiceError, Status
@@ -19,7 +20,6 @@ from sandbox.services.postgres import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from sandbox.supervisor import Sandbox
 
@@ -61,6 +61,11 @@ class Airflow(Service):
         """Where the UI and the REST API are."""
         return f"http://{LOOPBACK}:{self.port}"
 
+    @property
+    def dags_folder(self) -> Path:
+        """The folder of the DAG files."""
+        return Path(self._sandbox.setting("CP_OPS_DAGS_FOLDER", str(REPOSITORY / "dags")))
+
     def start(self) -> None:
         if all(process.running() for process in self.processes.values()) and not self._unhealthy():
             return
@@ -97,7 +102,7 @@ class Airflow(Service):
         schedules = self._sandbox.setting("CP_OPS_SCHEDULES", "off").lower() in {"1", "on", "true", "yes"}
         options: Mapping[str, Mapping[str, object]] = {
             "core": {
-                "dags_folder": self._sandbox.setting("CP_OPS_DAGS_FOLDER", str(REPOSITORY / "dags")),
+                "dags_folder": self.dags_folder,
                 "plugins_folder": REPOSITORY / "plugins",
                 "load_examples": False,
                 "executor": "LocalExecutor",

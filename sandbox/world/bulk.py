@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
 
 from sandbox.world.documents import file_type, stored_location
 from sandbox.world.files import bulk_documents
@@ -27,6 +29,8 @@ AUDIT_EVENTS = 50
 
 _STALE_EVERY = 10
 _FAILED_EVERY = 50
+_AGE_STEP = 37
+_YEAR = 365
 _EVENT_NUMBERS = 1_000_000_000
 
 
@@ -163,21 +167,36 @@ def _events(cast: Cast, manifest: Manifest, count: int) -> None:
     """Events of a year, at half days so that none is exactly as old as a retention; one in fifty failed."""
     firm = cast.firm
     for provider, table in WEBHOOK_TABLES.items():
+        first = firm.id * _EVENT_NUMBERS
+        columns = webhook_columns(provider, first, firm.world.now, processed=True) | {"firm_id": firm.id}
+        firm.world.generate(table, count, columns, _varying(columns, first, firm.world.now))
+        for number in range(count):
+            age_days = number * _AGE_STEP % _YEAR + 0.5
+            count_webhook_event(manifest, provider, age_days, processed=number % _FAILED_EVERY != 0)
 
-        def rows() -> Iterator[dict[str, Any]]:
-            for number in range(count):
-                age_days = number * 37 % 365 + 0.5
-                processed = number % _FAILED_EVERY != 0
-                count_webhook_event(manifest, provider, age_days, processed=processed)  # noqa: B023 - used at once
-                columns = webhook_columns(
-                    provider,  # noqa: B023 - used at once
-                    firm.id * _EVENT_NUMBERS + number,
-                    firm.world.ago(days=age_days),
-                    processed=processed,
-                )
-                yield columns | {"firm_id": firm.id, "error_message": "" if processed else "Timed out"}
 
-        firm.world.copy(table, rows())
+def _varying(columns: dict[str, Any], first: int, now: datetime) -> dict[str, sql.Composable]:
+    """Return, for an event's columns, what makes each of many events another one: its references, age, fate."""
+    processed = sql.SQL("number % {} <> 0").format(sql.Literal(_FAILED_EVERY))
+    received = sql.SQL("{} - (number * {} % {} + 0.5) * interval '1 day'").format(
+        sql.Literal(now), sql.Literal(_AGE_STEP), sql.Literal(_YEAR)
+    )
+    varying: dict[str, sql.Composable] = {
+        "error_message": sql.SQL("CASE WHEN {} THEN '' ELSE 'Timed out' END").format(processed)
+    }
+    for name, value in columns.items():
+        if isinstance(value, bool):
+            varying[name] = processed
+        elif isinstance(value, datetime):
+            varying[name] = received
+        elif isinstance(value, str) and value.endswith(str(first)):
+            prefix = sql.Literal(value.removesuffix(str(first)))
+            varying[name] = sql.SQL("{} || ({} + number)").format(prefix, sql.Literal(first))
+    if (
+        "processed" in columns
+    ):  # DocuSign's table tells an event that is not processed by the absent time, too
+        varying["processed_at"] = sql.SQL("CASE WHEN {} THEN {} END").format(processed, received)
+    return varying
 
 
 def _audit_events(cast: Cast, count: int) -> None:

@@ -133,6 +133,26 @@ class Rows:
                 count += 1
         return count
 
+    def generate(
+        self, table: str, count: int, columns: Mapping[str, Any], varying: Mapping[str, sql.Composable]
+    ) -> None:
+        """Insert `count` rows in one statement: as `insert` would write `columns`, but for the varying ones.
+
+        Those are SQL over `number`, which runs from 0.
+        """
+        self.enter(columns.get("firm_id"))
+        values: dict[str, sql.Composable] = {
+            name: sql.Literal(value) for name, value in filled(table, columns, self.now).items()
+        }
+        values |= varying
+        statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM generate_series(0, {}) AS number").format(
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, values)),
+            sql.SQL(", ").join(values.values()),
+            sql.Literal(count - 1),
+        )
+        self.conn.execute(statement)
+
     def reserve(self, table: str, count: int) -> list[int]:
         """Take `count` keys of a table, for rows that are written by COPY and referred to by others."""
         key = PRIMARY_KEYS.get(table, "id")

@@ -39,7 +39,9 @@ class Runner:
         """Open a connection as the hook does."""
         return psycopg.connect(self.dsn, autocommit=True)
 
-    def __call__(self, job: Job[Any], *, holder: str | None = None, attempt: int = 1, **options: Any) -> Outcome:
+    def __call__(
+        self, job: Job[Any], *, holder: str | None = None, attempt: int = 1, **options: Any
+    ) -> Outcome:
         """Run a job and give its outcome; raises what the job raises."""
         outcome = Outcome(job.command, dry_run=bool(options.get("dry_run", False)))
         self.last = outcome
@@ -72,7 +74,9 @@ def world(owner: psycopg.Connection[Any]) -> World:
 
 
 @pytest.fixture
-def enable_row_level_security(owner: psycopg.Connection[Any], app_db: ApplicationDatabase) -> Callable[[], Runner]:
+def enable_row_level_security(
+    owner: psycopg.Connection[Any], app_db: ApplicationDatabase
+) -> Callable[[], Runner]:
     """Turn row-level security on, once the world is arranged; gives a runner whose role is subject to it."""
 
     def enable() -> Runner:

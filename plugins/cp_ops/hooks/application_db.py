@@ -28,7 +28,9 @@ class ApplicationDbHook(PostgresHook):
 
     default_conn_name = "cp_app"
 
-    def __init__(self, conn_id: str = default_conn_name, *, application_name: str, statement_timeout: float) -> None:
+    def __init__(
+        self, conn_id: str = default_conn_name, *, application_name: str, statement_timeout: float
+    ) -> None:
         super().__init__(postgres_conn_id=conn_id)
         self.application_name = application_name
         self.statement_timeout = statement_timeout
@@ -39,8 +41,8 @@ class ApplicationDbHook(PostgresHook):
         :raises ConnectionInvalidError: when the connection is not defined.
         :raises DatabaseUnavailableError: when the database cannot be reached.
         """
-        import psycopg  # noqa: PLC0415 - heavy, only when connecting
-        from airflow.sdk.exceptions import AirflowNotFoundException  # noqa: PLC0415
+        import psycopg
+        from airflow.sdk.exceptions import AirflowNotFoundException
 
         try:
             connection: Any = self.get_conn()
@@ -52,7 +54,9 @@ class ApplicationDbHook(PostgresHook):
         except psycopg.Error as error:
             raise translate(error, doing=f"connection {self.get_conn_id()}") from None
         if not isinstance(connection, psycopg.Connection):
-            raise ConnectionInvalidError("the postgres provider does not use psycopg 3: install psycopg[binary]")
+            raise ConnectionInvalidError(
+                "the postgres provider does not use psycopg 3: install psycopg[binary]"
+            )
         connection.autocommit = True
         connection.prepare_threshold = 5
         with connection.cursor() as cursor:

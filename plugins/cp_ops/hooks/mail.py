@@ -41,7 +41,7 @@ class SmtpServer:
         :raises RemoteUnavailableError: when the server cannot be reached.
         :raises RemoteRefusedError: when it refuses the credentials.
         """
-        from airflow.sdk.exceptions import AirflowException  # noqa: PLC0415
+        from airflow.sdk.exceptions import AirflowException
 
         hook = SmtpHook(smtp_conn_id=self._conn_id)
         try:
@@ -78,9 +78,13 @@ class _SmtpConnection:
         except smtplib.SMTPResponseException as error:
             raise _refusal(error.smtp_code, "mail refused") from None
         except UnicodeError:
-            raise RemoteRefusedError("recipient refused: the address is not one that mail can be sent to") from None
+            raise RemoteRefusedError(
+                "recipient refused: the address is not one that mail can be sent to"
+            ) from None
         except (OSError, smtplib.SMTPException) as error:
-            raise RemoteConnectionLostError(f"mail server closed the connection ({type(error).__name__})") from None
+            raise RemoteConnectionLostError(
+                f"mail server closed the connection ({type(error).__name__})"
+            ) from None
 
 
 def _refusal(code: int, what: str) -> Exception:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
@@ -17,17 +20,18 @@ def report_failure(context: Context) -> None:
     The message names the DAG, the run, the outcome's counts and the run's page; the reasons are in the log. A channel
     that does not work is logged and does not hide the failure.
     """
-    from cp_ops.operators.base import load_settings  # noqa: PLC0415 - a callback, not needed to parse
+    from cp_ops.operators.base import load_settings
 
     ti = context["ti"]
     title = f"{ti.dag_id}.{ti.task_id} failed"
     text = f"{title}\nrun: {ti.run_id}\nattempt: {ti.try_number}\n{_counts(context)}\n{ti.log_url}"
     settings = load_settings()
-    channels = []
+    channels: list[tuple[str, Callable[[], None]]] = []
     if settings.alert_email:
-        channels.append(("mail", lambda: _mail(settings.alert_email, settings.default_from_email, title, text)))
+        mail = partial(_mail, settings.alert_email, settings.default_from_email, title, text)
+        channels.append(("mail", mail))
     if _connection_exists("slack_default"):
-        channels.append(("slack", lambda: _slack(text)))
+        channels.append(("slack", partial(_slack, text)))
     for name, send in channels:
         try:
             send()
@@ -46,8 +50,8 @@ def _counts(context: Context) -> str:
 
 
 def _connection_exists(conn_id: str) -> bool:
-    from airflow.sdk import BaseHook  # noqa: PLC0415
-    from airflow.sdk.exceptions import AirflowNotFoundException  # noqa: PLC0415
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
         BaseHook.get_connection(conn_id)
@@ -57,9 +61,9 @@ def _connection_exists(conn_id: str) -> bool:
 
 
 def _mail(recipient: str, sender: str, title: str, text: str) -> None:
-    from email.message import EmailMessage  # noqa: PLC0415
+    from email.message import EmailMessage
 
-    from cp_ops.hooks.mail import SmtpServer  # noqa: PLC0415
+    from cp_ops.hooks.mail import SmtpServer
 
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = sender or recipient, recipient, title
@@ -71,6 +75,6 @@ def _mail(recipient: str, sender: str, title: str, text: str) -> None:
 
 def _slack(text: str) -> None:
     """Post to an incoming webhook: connection slack_default of type http, its host the webhook's URL."""
-    from airflow.providers.http.hooks.http import HttpHook  # noqa: PLC0415
+    from airflow.providers.http.hooks.http import HttpHook
 
     HttpHook(method="POST", http_conn_id="slack_default").run(json={"text": text})

@@ -89,7 +89,7 @@ class JobOperator(BaseOperator):
             raise AirflowFailException(f"{self.job_class.command}: {error}") from None
 
     def _database(self, context: Context) -> Any:
-        from cp_ops.hooks.application_db import ApplicationDbHook  # noqa: PLC0415 - not at parse time
+        from cp_ops.hooks.application_db import ApplicationDbHook
 
         ti = context["ti"]
         timeout = self.execution_timeout.total_seconds() if self.execution_timeout else 3600
@@ -128,7 +128,7 @@ def _progress(context: Context) -> Callable[[str], None]:
 
 def _tie_to_worker() -> None:
     """Die with the worker, except under `dag.test()`, where the task runs inside the caller's own process."""
-    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415 - only there while a task runs
+    from airflow.sdk.execution_time import task_runner
 
     comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
     if comms is not None and not type(comms).__name__.startswith("InProcess"):

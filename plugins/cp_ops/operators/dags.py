@@ -38,7 +38,11 @@ class Tag(StrEnum):
 
 def retry_policy() -> ExceptionRetryPolicy:
     """Turn the error table into Airflow's: what it does not list fails at once."""
-    actions = {Verdict.RETRY: RetryAction.RETRY, Verdict.FAIL: RetryAction.FAIL, Verdict.SKIP: RetryAction.FAIL}
+    actions = {
+        Verdict.RETRY: RetryAction.RETRY,
+        Verdict.FAIL: RetryAction.FAIL,
+        Verdict.SKIP: RetryAction.FAIL,
+    }
     rules = [
         RetryRule(
             exception=error,
@@ -56,7 +60,7 @@ def params_of(options: type[JobOptions]) -> dict[str, Param]:
     return {name: Param(**schema) for name, schema in options.param_schemas().items()}
 
 
-def ops_dag(  # noqa: PLR0913 - keywords of one declaration
+def ops_dag(
     dag_id: str,
     *,
     schedule: str | None,
@@ -72,7 +76,7 @@ def ops_dag(  # noqa: PLR0913 - keywords of one declaration
     what is due comes from the database's state, so a skipped tick loses nothing.
     """
     timezone = conf.get("cp_ops", "timezone", fallback="UTC")
-    from airflow.sdk import CronTriggerTimetable  # noqa: PLC0415
+    from airflow.sdk import CronTriggerTimetable
 
     return DAG(
         dag_id,

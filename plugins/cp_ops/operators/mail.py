@@ -25,6 +25,6 @@ class DeliverMailOperator(JobOperator):
 
     def job(self, settings: Settings) -> DeliverMail:  # noqa: ARG002 - the base's signature
         """Build the job with the mail server."""
-        from cp_ops.hooks.mail import SmtpServer  # noqa: PLC0415 - not at parse time
+        from cp_ops.hooks.mail import SmtpServer
 
         return DeliverMail(SmtpServer(self.smtp_conn_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
@@ -19,14 +19,14 @@ class MigrateOperator(BaseOperator):
     :param app_conn_id: connection to the application's database; its role creates or owns schema cp_ops.
     """
 
-    def __init__(self, *, app_conn_id: str = "cp_app", **kwargs: object) -> None:
+    def __init__(self, *, app_conn_id: str = "cp_app", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.app_conn_id = app_conn_id
 
     def execute(self, context: Context) -> dict[str, str | None]:
         """Upgrade, and give the versions before and after."""
-        from cp_ops.hooks.application_db import ApplicationDbHook  # noqa: PLC0415 - not at parse time
-        from cp_ops.runtime.migrations import upgrade  # noqa: PLC0415
+        from cp_ops.hooks.application_db import ApplicationDbHook
+        from cp_ops.runtime.migrations import upgrade
 
         ti = context["ti"]
         hook = ApplicationDbHook(

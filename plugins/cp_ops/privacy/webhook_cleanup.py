@@ -79,7 +79,9 @@ def _items(backlogs: Iterable[Backlog], cutoff: datetime, missing: Iterable[str]
     for backlog in backlogs:
         table = TABLES[backlog.provider].name
         if backlog.unprocessed:
-            yield Skip(table, f"{backlog.provider}: not processed or failed", backlog.firm_id, backlog.unprocessed)
+            yield Skip(
+                table, f"{backlog.provider}: not processed or failed", backlog.firm_id, backlog.unprocessed
+            )
         if backlog.processed:
             yield Action(
                 "delete",

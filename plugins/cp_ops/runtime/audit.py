@@ -32,7 +32,7 @@ class Category(StrEnum):
     SYSTEM = "SYSTEM"
 
 
-def record_run(  # noqa: PLR0913 - an audit event's parts
+def record_run(
     tx: Transaction,
     *,
     command: str,
@@ -46,10 +46,12 @@ def record_run(  # noqa: PLR0913 - an audit event's parts
     :param counts: per firm what was done and found, such as ``{7: {"deleted": 12}}``; empty counts mean an uneventful
         run. Counts only: no personal data, no keys of objects.
     """
-    from psycopg.types.json import Jsonb  # noqa: PLC0415 - not at parse time of a DAG file
+    from psycopg.types.json import Jsonb
 
     firm_ids = sorted(counts)
-    metadata: list[Any] = [Jsonb({"run": run_id, **{k: v for k, v in counts[f].items() if v}}) for f in firm_ids]
+    metadata: list[Any] = [
+        Jsonb({"run": run_id, **{k: v for k, v in counts[f].items() if v}}) for f in firm_ids
+    ]
     with tx.in_domain("runtime") as runtime:
         return runtime.execute(
             "insert_run_audit_events",

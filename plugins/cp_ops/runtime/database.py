@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from cp_ops.runtime.errors import translate
 from cp_ops.runtime.statements import Statement, statements
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from cp_ops.runtime.outcome import Outcome
 
 Row = TypeVar("Row")
-Connect = "Callable[[], psycopg.Connection[Any]]"
-"""Opens one more connection in autocommit mode: the job's, the heartbeat's."""
-
 STREAM_CHUNK = 2_000
 """Rows that a streamed read fetches at a time."""
 
@@ -49,7 +46,13 @@ class Transaction:
         with self._running(name) as statement, self.connection.cursor() as cursor:
             return cursor.execute(statement.text.encode(), params).rowcount
 
-    def rows(self, name: str, row: Callable[..., Row] | None = None, **params: Any) -> list[Row]:
+    @overload
+    def rows(self, name: str, **params: Any) -> list[dict[str, Any]]: ...
+
+    @overload
+    def rows(self, name: str, row: Callable[..., Row], **params: Any) -> list[Row]: ...
+
+    def rows(self, name: str, row: Callable[..., Any] | None = None, **params: Any) -> list[Any]:
         """Run a query and give all of its rows.
 
         :param row: builds a row from the columns as keywords, such as a dataclass; a dict when not given.
@@ -58,12 +61,24 @@ class Transaction:
             cursor.execute(statement.text.encode(), params)
             return cursor.fetchall()
 
-    def one(self, name: str, row: Callable[..., Row] | None = None, **params: Any) -> Row | None:
+    @overload
+    def one(self, name: str, **params: Any) -> dict[str, Any] | None: ...
+
+    @overload
+    def one(self, name: str, row: Callable[..., Row], **params: Any) -> Row | None: ...
+
+    def one(self, name: str, row: Callable[..., Any] | None = None, **params: Any) -> Any:
         """Run a query and give its first row, or None."""
-        found = self.rows(name, row, **params)
+        found = self.rows(name, row, **params) if row else self.rows(name, **params)
         return found[0] if found else None
 
-    def stream(self, name: str, row: Callable[..., Row] | None = None, **params: Any) -> Iterator[Row]:
+    @overload
+    def stream(self, name: str, **params: Any) -> Iterator[dict[str, Any]]: ...
+
+    @overload
+    def stream(self, name: str, row: Callable[..., Row], **params: Any) -> Iterator[Row]: ...
+
+    def stream(self, name: str, row: Callable[..., Any] | None = None, **params: Any) -> Iterator[Any]:
         """Run a query and read its rows as they come, at constant memory."""
         with (
             self._running(name) as statement,
@@ -99,7 +114,7 @@ class Transaction:
 
     @contextmanager
     def _running(self, name: str) -> Iterator[Statement]:
-        import psycopg  # noqa: PLC0415 - not at parse time of a DAG file
+        import psycopg
 
         statement = statements(self._domain)[name]
         self._outcome.statements += 1
@@ -110,6 +125,6 @@ class Transaction:
 
 
 def _factory(row: Callable[..., Any] | None) -> Any:
-    from psycopg.rows import dict_row, kwargs_row  # noqa: PLC0415 - not at parse time of a DAG file
+    from psycopg.rows import dict_row, kwargs_row
 
     return kwargs_row(row) if row else dict_row

@@ -142,15 +142,27 @@ THROTTLED = frozenset(
 )
 OUTAGE = frozenset({"500", "502", "503", "504", "InternalError", "ServiceUnavailable", "RequestTimeout"})
 DENIED = frozenset(
-    {"AccessDenied", "403", "401", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+    {
+        "AccessDenied",
+        "403",
+        "401",
+        "AllAccessDisabled",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+    }
 )
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign("psycopg.errors.SerializationFailure", DatabaseConflictError, "serialization conflict"),
     Foreign("psycopg.errors.DeadlockDetected", DatabaseConflictError, "deadlock with another writer"),
-    Foreign("psycopg.errors.LockNotAvailable", DatabaseConflictError, "row or table locked by another session"),
+    Foreign(
+        "psycopg.errors.LockNotAvailable", DatabaseConflictError, "row or table locked by another session"
+    ),
     Foreign("psycopg.errors.QueryCanceled", StatementFailedError, "statement ran longer than the task may"),
-    Foreign("psycopg.errors.InsufficientPrivilege", StatementFailedError, "the database role lacks a privilege"),
+    Foreign(
+        "psycopg.errors.InsufficientPrivilege", StatementFailedError, "the database role lacks a privilege"
+    ),
     Foreign("psycopg.errors.AdminShutdown", DatabaseUnavailableError, "database is shutting down"),
     Foreign("psycopg.OperationalError", DatabaseUnavailableError, "database not reachable"),
     Foreign("psycopg.InterfaceError", DatabaseUnavailableError, "database connection lost"),
@@ -190,9 +202,8 @@ def describe(error: BaseException) -> str:
     if sqlstate := getattr(error, "sqlstate", None):
         parts.append(str(sqlstate))
     diagnostics = getattr(error, "diag", None)
-    for name in ("table_name", "column_name", "constraint_name"):
-        if value := getattr(diagnostics, name, None):
-            parts.append(f"{name.removesuffix('_name')} {value}")
+    names = ("table", "column", "constraint")
+    parts.extend(f"{name} {value}" for name in names if (value := getattr(diagnostics, f"{name}_name", None)))
     parts.extend(sorted(_codes(error) - {""}))
     return " ".join(parts)
 
@@ -227,8 +238,7 @@ def all_errors() -> list[type[CpOpsError]]:
     def visit(cls: type[CpOpsError]) -> None:
         for sub in cls.__subclasses__():
             visit(sub)
-        if cls not in found:
-            found.append(cls)
+        found.append(cls)
 
     visit(CpOpsError)
     return found

@@ -58,7 +58,7 @@ class FindingsLedger:
 
     def saw(self, findings: Iterable[Finding]) -> int:
         """Stage findings; gives how many."""
-        from psycopg.types.json import Jsonb  # noqa: PLC0415 - not at parse time of a DAG file
+        from psycopg.types.json import Jsonb
 
         return self._tx.copy(
             "stage_seen_findings",

@@ -36,7 +36,9 @@ class Firm:
         try:
             zone = ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
-            raise RowFailedError(f"firm {self.id}: time zone {self.timezone!r} is not known; correct it") from None
+            raise RowFailedError(
+                f"firm {self.id}: time zone {self.timezone!r} is not known; correct it"
+            ) from None
         return now.astimezone(zone).date()
 
 

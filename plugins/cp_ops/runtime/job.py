@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from cp_ops.runtime.lease import Lease
-    from cp_ops.runtime.outcome import Failure, Outcome
+    from cp_ops.runtime.outcome import Failure, FindingCounts, Outcome
     from cp_ops.runtime.plan import Plan
     from cp_ops.runtime.preflight import Session, Table
     from cp_ops.runtime.settings import Settings
@@ -54,7 +54,7 @@ class Job(ABC, Generic[Options]):
 class JobRun:
     """What a job sees of the world: transactions that check the fence, the clock, firms, findings, audit, counters."""
 
-    def __init__(  # noqa: PLR0913 - everything that a job may touch, in one place
+    def __init__(
         self,
         *,
         job: Job[Any],
@@ -196,9 +196,7 @@ class JobRun:
         with findings.ledger(tx, self.command, self.run_id) as ledger:
             yield ledger
 
-    def count_findings(
-        self, settled: tuple[findings.FindingCounts, dict[int, dict[str, int]]]
-    ) -> None:
+    def count_findings(self, settled: tuple[FindingCounts, dict[int, dict[str, int]]]) -> None:
         """Add what `FindingsLedger.settle` gave to the outcome and to the firms' audit events."""
         totals, by_firm = settled
         self.outcome.findings.opened += totals.opened

@@ -19,7 +19,7 @@ from cp_ops.runtime.errors import AlreadyRunningError, LeaseLostError
 from cp_ops.runtime.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import psycopg
 
@@ -29,6 +29,8 @@ TTL = 60
 """Seconds after the last heartbeat until another run may take over. Longer than any silent stretch of a live run."""
 BEAT = 10
 """Seconds between heartbeats."""
+RECHECK = 2
+"""Seconds between looks at a lease that an earlier attempt of the same task holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +102,10 @@ class Lease:
             connection.close()
 
 
-def acquire(  # noqa: PLR0913 - what a run's row holds
+def acquire(
     tx: Transaction,
+    beginning: Mapping[str, Any],
     *,
-    command: str,
-    scope: str,
-    dry_run: bool,
-    identity: Identity,
-    options: dict[str, Any],
     connect: Callable[[], psycopg.Connection[Any]],
     ttl: int = TTL,
     sleep: Callable[[float], None] = time.sleep,
@@ -117,35 +115,26 @@ def acquire(  # noqa: PLR0913 - what a run's row holds
     When an earlier attempt of this same task still holds it, that attempt's worker was killed: wait until the lease
     has expired instead of assuming that the process is dead.
 
+    :param beginning: what the run's row holds from the start: command, scope, dry_run, holder, attempt, requested_by,
+        options.
     :raises AlreadyRunningError: naming the run that holds the lease.
     """
-    from psycopg.types.json import Jsonb  # noqa: PLC0415 - not at parse time of a DAG file
-
+    command, key = beginning["command"], {name: beginning[name] for name in ("command", "scope")}
     waited = 0.0
     while True:
         with tx.connection.transaction():
-            if not dry_run:
-                tx.execute("abandon_expired_runs", command=command, scope=scope)
-            row = tx.one(
-                "begin_run",
-                command=command,
-                scope=scope,
-                dry_run=dry_run,
-                holder=identity.holder,
-                attempt=identity.attempt,
-                requested_by=identity.requested_by,
-                options=Jsonb(options),
-                ttl=ttl,
-            )
+            if not beginning["dry_run"]:
+                tx.execute("abandon_expired_runs", **key)
+            row = tx.one("begin_run", **beginning, ttl=ttl)
         if row is not None:
-            return Lease(command, row["id"], connect, exclusive=not dry_run, ttl=ttl)
-        other = tx.one("running_run", command=command, scope=scope)
+            return Lease(command, row["id"], connect, exclusive=not beginning["dry_run"], ttl=ttl)
+        other = tx.one("running_run", **key)
         if other is None:
             continue
-        if other["holder"] != identity.holder or waited > ttl + BEAT:
+        if other["holder"] != beginning["holder"] or waited > ttl + BEAT:
             raise AlreadyRunningError(
                 f"already running: {command} is being run by {other['holder']} since {other['started_at']:%H:%M:%S} UTC"
             )
         log.info("%s: an earlier attempt of this task holds the lease; waiting until it expires", command)
-        sleep(2)
-        waited += 2
+        sleep(RECHECK)
+        waited += RECHECK

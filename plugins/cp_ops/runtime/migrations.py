@@ -29,11 +29,11 @@ def upgrade(connect: Callable[[], psycopg.Connection[Any]]) -> tuple[str | None,
 
     :param connect: opens a connection whose role may create schema cp_ops, or owns it.
     """
-    from alembic.command import upgrade as alembic_upgrade  # noqa: PLC0415 - only a migration needs Alembic
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
-    from sqlalchemy import create_engine, text  # noqa: PLC0415
-    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+    from alembic.command import upgrade as alembic_upgrade
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
 
     def creator() -> psycopg.Connection[Any]:
         connection = connect()
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     if arguments != ["upgrade"] or not dsn:
         sys.stderr.write("usage: CP_OPS_DSN=postgresql://... python -m cp_ops.runtime.migrations upgrade\n")
         return 2
-    import psycopg  # noqa: PLC0415
+    import psycopg
 
     before, after = upgrade(lambda: psycopg.connect(dsn))
     sys.stdout.write(f"schema cp_ops: {before or 'none'} -> {after}\n")

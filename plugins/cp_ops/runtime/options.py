@@ -92,7 +92,13 @@ def _param(name: str, schema: dict[str, Any], *, required: bool) -> dict[str, An
         kind = option.pop("type", "string")
         types.append(kind)
         if kind != "null":
-            param.update({k: v for k, v in option.items() if k not in ("default", "title", "description", "const", "personal")})
+            param.update(
+                {
+                    k: v
+                    for k, v in option.items()
+                    if k not in ("default", "title", "description", "const", "personal")
+                }
+            )
             if "enum" not in param and "const" in option:
                 param["enum"] = [option["const"]]
     param.update({k: v for k, v in prop.items() if k in ("examples", "section", "values_display", "format")})

@@ -39,7 +39,7 @@ def enqueue(tx: Transaction, mails: Sequence[Mail], *, run_id: int, sender: str)
 
     :param sender: the From address, setting `default_from_email`.
     """
-    from psycopg.types.json import Jsonb  # noqa: PLC0415 - not at parse time of a DAG file
+    from psycopg.types.json import Jsonb
 
     if not mails:
         return 0

@@ -1,4 +1,4 @@
-"""Before anything is written: does the connected database have what the job needs, and may the job see it?"""
+"""Before anything is written: the connected database has what the job needs, and lets the job see it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def inspect(tx: Transaction, command: str, needs: Sequence[Table]) -> Session:
         would be hidden from the role.
     """
     facts = tx.one("session_facts")
-    assert facts is not None  # noqa: S101 - a SELECT without FROM has one row
+    assert facts is not None
     rows = tx.rows("needed_columns", **_arrays(needs))
     missing = {row["table_name"] for row in rows if row["table_missing"]}
     optional = {table.name for table in needs if table.optional}

@@ -65,7 +65,7 @@ def run_job(  # noqa: PLR0913 - a run's whole surroundings
             tx = Transaction(connection, "runtime", outcome)
             session = inspect(tx, job.command, (*RUNTIME_NEEDS, *job.needs))
             _require_schema(tx, job.command)
-            lease = _acquire(tx, job, options, identity, connect, outcome, lease_ttl)
+            lease = _acquire(tx, _beginning(job, options, identity), outcome, connect=connect, ttl=lease_ttl)
             run = JobRun(
                 job=job,
                 connection=connection,
@@ -90,7 +90,7 @@ def run_job(  # noqa: PLR0913 - a run's whole surroundings
     return outcome
 
 
-def _run(  # noqa: PLR0913
+def _run(
     job: Job[Any], run: JobRun, options: JobOptions, tx: Transaction, lease: Lease, started: float
 ) -> None:
     if lease.exclusive:
@@ -109,7 +109,7 @@ def _run(  # noqa: PLR0913
 
 
 def _finish(tx: Transaction, lease: Lease, outcome: Outcome, state: RunState) -> None:
-    from psycopg.types.json import Jsonb  # noqa: PLC0415 - not at parse time of a DAG file
+    from psycopg.types.json import Jsonb
 
     if tx.connection.broken or tx.connection.closed:
         log.error("%s: connection lost, the run's record stays open until its lease expires", outcome.command)
@@ -123,48 +123,42 @@ def _finish(tx: Transaction, lease: Lease, outcome: Outcome, state: RunState) ->
         error=outcome.error,
     )
     if not finished and state is RunState.SUCCESS:
-        raise LeaseLostError(f"{outcome.command}: another run took over before this one could record its outcome")
+        raise LeaseLostError(
+            f"{outcome.command}: another run took over before this one could record its outcome"
+        )
 
 
-def _acquire(  # noqa: PLR0913
+def _acquire(
     tx: Transaction,
-    job: Job[Any],
-    options: JobOptions,
-    identity: Identity,
-    connect: Callable[[], psycopg.Connection[Any]],
+    beginning: dict[str, Any],
     outcome: Outcome,
+    *,
+    connect: Callable[[], psycopg.Connection[Any]],
     ttl: int,
 ) -> Lease:
-    from psycopg.types.json import Jsonb  # noqa: PLC0415 - not at parse time of a DAG file
+    from psycopg.types.json import Jsonb
 
-    scope = job.scope(options)
-    recorded = options.recorded()
     try:
-        return acquire(
-            tx,
-            command=job.command,
-            scope=scope,
-            dry_run=options.dry_run,
-            identity=identity,
-            options=recorded,
-            connect=connect,
-            ttl=ttl,
-        )
+        return acquire(tx, beginning, connect=connect, ttl=ttl)
     except AlreadyRunningError as error:
         outcome.skip("already running")
-        tx.rows(
-            "record_skipped_run",
-            command=job.command,
-            scope=scope,
-            dry_run=options.dry_run,
-            holder=identity.holder,
-            attempt=identity.attempt,
-            requested_by=identity.requested_by,
-            options=Jsonb(recorded),
-            outcome=Jsonb(outcome.as_dict()),
-            error=str(error),
-        )
+        tx.rows("record_skipped_run", **beginning, outcome=Jsonb(outcome.as_dict()), error=str(error))
         raise
+
+
+def _beginning(job: Job[Any], options: JobOptions, identity: Identity) -> dict[str, Any]:
+    """Give what a run's row holds from the start."""
+    from psycopg.types.json import Jsonb
+
+    return {
+        "command": job.command,
+        "scope": job.scope(options),
+        "dry_run": options.dry_run,
+        "holder": identity.holder,
+        "attempt": identity.attempt,
+        "requested_by": identity.requested_by,
+        "options": Jsonb(options.recorded()),
+    }
 
 
 def _require_schema(tx: Transaction, command: str) -> None:
@@ -183,4 +177,10 @@ def _require_schema(tx: Transaction, command: str) -> None:
 
 def _may_hold_values(error: BaseException) -> bool:
     """Tell whether an exception's message may hold row values: a driver's or a validator's may, a bug's may not."""
-    return type(error).__module__.split(".")[0] in ("psycopg", "pydantic", "pydantic_core", "botocore", "smtplib")
+    return type(error).__module__.split(".")[0] in (
+        "psycopg",
+        "pydantic",
+        "pydantic_core",
+        "botocore",
+        "smtplib",
+    )

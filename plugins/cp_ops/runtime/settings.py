@@ -23,7 +23,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timezone: str = Field("UTC", description="IANA time zone of the DAGs' schedules.")
-    frontend_url: str = Field("", description="Root of the application's web pages; links in mails start with it.")
+    frontend_url: str = Field(
+        "", description="Root of the application's web pages; links in mails start with it."
+    )
     default_from_email: str = Field("", description="Sender of mails.")
     alert_email: str = Field("", description="Who is mailed when a task fails; empty: nobody.")
     run_retention_days: int = Field(400, ge=30, description="How long cp_ops keeps its records of runs.")
@@ -40,13 +42,17 @@ class Settings(BaseModel):
         "local", description="How the application encrypts fields: a local master key or AWS KMS."
     )
     default_firm_kms_key_id: str = Field(
-        "", description="Key id of firms whose kms_key_id is empty; the application's DEFAULT_FIRM_KMS_KEY_ID."
+        "",
+        description="Key id of firms whose kms_key_id is empty; the application's DEFAULT_FIRM_KMS_KEY_ID.",
     )
     s3_orphan_grace_hours: int = Field(
         24, ge=0, description="An object younger than this is no orphan yet: its row may still be on the way."
     )
     s3_min_listing_share: float = Field(
-        0.5, ge=0, le=1, description="Least share of a bucket's known objects that a listing must show to be believed."
+        0.5,
+        ge=0,
+        le=1,
+        description="Least share of a bucket's known objects that a listing must show to be believed.",
     )
 
     stale_deals_max_changes: int = Field(

@@ -13,6 +13,10 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 INCLUDE = Path(__file__).resolve().parents[3] / "include"
 """The package's include/ folder: beside dags/ and plugins/."""
@@ -50,7 +54,7 @@ class Statements:
         except KeyError:
             raise KeyError(f"include/sql/{self.domain}.sql has no statement named {name}") from None
 
-    def __iter__(self):  # noqa: ANN204 - Iterator[Statement]
+    def __iter__(self) -> Iterator[Statement]:
         return iter(self._by_name.values())
 
 

@@ -97,8 +97,8 @@ def _moment(text: str) -> datetime:
 
 def _s3_client() -> Any:
     """Return a client of the configured endpoint; None without one, as nothing here may reach AWS itself."""
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
 
     settings: dict[str, Any] = {}
     if connection := os.environ.get("AIRFLOW_CONN_CP_S3"):

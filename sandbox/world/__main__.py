@@ -37,13 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
                 files.empty_buckets(s3)
         printed["rows"] = "present before" if seed.is_seeded(conn) else "written"
         if printed["rows"] == "written":
-            manifest = seed.seed_rows(
-                conn,
-                seed=options.seed,
-                scale=options.scale,
-                document_scale=options.document_scale,
-                now=options.now,
-            )
+            try:
+                manifest = seed.seed_rows(
+                    conn,
+                    seed=options.seed,
+                    scale=options.scale,
+                    document_scale=options.document_scale,
+                    now=options.now,
+                )
+            except seed.UnseedableError as error:
+                return _refuse(str(error))
             printed |= manifest.as_json()
     if s3 is not None:
         printed["objects_put"] = seed.seed_objects(s3, document_scale=options.document_scale)

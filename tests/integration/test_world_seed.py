@@ -92,10 +92,20 @@ def test_a_database_with_firms_is_not_seeded_again(owner):
     World(owner).firm()
     before = dump(owner)
 
-    with pytest.raises(seed.NotEmptyError):
+    with pytest.raises(seed.UnseedableError, match="already hold firms"):
         seed.seed_rows(owner, now=NOW)
 
     assert dump(owner) == before
+
+
+def test_row_level_security_is_turned_on_after_the_seed_and_not_before(owner):
+    script = (REPOSITORY / "include" / "application" / "optional_row_level_security.sql").read_text().encode()
+    owner.execute(script)
+
+    with pytest.raises(seed.UnseedableError, match="seed first"):
+        seed.seed_rows(owner, now=NOW)
+
+    assert rows(owner, "SELECT FROM firm_firm") == []
 
 
 def test_scale_multiplies_the_bulk_and_leaves_the_story_as_it_is(owner):

@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.installed
 SANDBOX := $(PY) -m sandbox
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
 export PYTHONPATH := $(CURDIR)/plugins:$(CURDIR)
 
 ##@ See it
@@ -25,7 +26,7 @@ stop: $(STAMP) ## Stop everything, keep the data
 	@$(SANDBOX) down
 
 status: $(STAMP) ## Tell what runs and where
-	@$(SANDBOX) status
+	@$(SANDBOX) status || true
 
 logs: $(STAMP) ## Show the end of the logs (SERVICE=airflow, LINES=100)
 	@$(SANDBOX) logs $(SERVICE) --lines $(or $(LINES),30)
@@ -81,15 +82,13 @@ help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { sub(/\$$\$$/, "$$", $$2); printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# uv is taken from the lock with its hash, then installs the rest in seconds; where no uv exists, pip does it.
+# uv is taken from the lock with its hash, then installs the rest in seconds; where uv cannot, pip does it in minutes.
 $(STAMP): requirements.txt requirements-dev.txt
 	@python=$$(.ci/python) && test -x $(PY) || "$$python" -m venv $(VENV) || { \
 		rm -rf $(VENV); echo "$$python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing the pinned requirements into $(VENV)"
 	@awk '/^uv==/ { found = 1; print; next } found && /^[^ ]/ { exit } found' requirements-dev.txt > $(VENV)/uv.txt
-	@if test -x $(BIN)/uv || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt; then \
-		$(BIN)/uv pip install --quiet --python $(PY) --compile-bytecode --require-hashes -r requirements-dev.txt; \
-	else \
-		$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt; \
-	fi
+	@{ test -x $(BIN)/uv || $(PIP) -r $(VENV)/uv.txt; } && \
+		$(BIN)/uv pip install --quiet --python $(PY) --compile-bytecode --require-hashes -r requirements-dev.txt || \
+		$(PIP) -r requirements-dev.txt
 	@touch $@

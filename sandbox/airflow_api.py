@@ -99,6 +99,12 @@ class AirflowApi:
                 values.append(entry["value"])
         return values
 
+    def log(self, run: Run, task_id: str, *, attempt: int = 1) -> str:
+        """Return the log of one attempt of a task, one event per line."""
+        path = f"{self._run_path(run.dag_id, run.run_id)}/taskInstances/{urllib.parse.quote(task_id)}/logs/{attempt}"
+        content = self._request("GET", f"{path}?full_content=true")["content"]
+        return "\n".join(_event_text(event) for event in content)
+
     def _run(self, answer: dict[str, Any]) -> Run:
         dag_id, run_id = answer["dag_id"], answer["dag_run_id"]
         url = (
@@ -132,6 +138,16 @@ class AirflowApi:
             raise ServiceError(
                 f"Airflow does not answer at {url}: {error}; is it up? `make status`"
             ) from error
+
+
+def _event_text(event: Any) -> str:
+    """Return what a reader of the log sees of an event: its text, and an exception's own message."""
+    if not isinstance(event, dict):
+        return str(event)
+    errors = [
+        f"{detail.get('exc_type')}: {detail.get('exc_value')}" for detail in event.get("error_detail") or []
+    ]
+    return "\n".join([str(event.get("event", "")), *errors])
 
 
 def _detail(content: bytes) -> str:

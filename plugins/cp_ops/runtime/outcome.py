@@ -25,11 +25,12 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A row that failed: its key, why (no values), and whether trying again may help."""
+    """What failed: its key, why (no values), whether trying again may help, and how many rows it covers."""
 
     target: str
     reason: str
     retryable: bool
+    rows: int = 1
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Outcome:
     def fail(self, target: str, error: BaseException, rows: int = 1) -> Failure:
         """Count a row that failed, and name it (the first `NAMED_FAILURES`)."""
         meaning = translate(error)
-        failure = Failure(target, str(meaning), meaning.verdict is Verdict.RETRY)
+        failure = Failure(target, str(meaning), meaning.verdict is Verdict.RETRY, rows)
         self.failed += rows
         if len(self.failures) < NAMED_FAILURES:
             self.failures.append(failure)
@@ -91,8 +92,10 @@ class Outcome:
         """
         if not self.failed:
             return
-        named = "; ".join(f"{failure.target}: {failure.reason}" for failure in self.failures[:10])
-        more = f" ... and {self.failed - 10} more" if self.failed > 10 else ""  # noqa: PLR2004
+        first = self.failures[:10]
+        named = "; ".join(f"{failure.target}: {failure.reason}" for failure in first)
+        unnamed = self.failed - sum(failure.rows for failure in first)
+        more = f" ... and {unnamed} more" if unnamed else ""
         transient = all(failure.retryable for failure in self.failures)
         kind = TransientRowsFailedError if transient else RowsFailedError
         raise kind(f"{self.failed} rows failed, {self.done} done: {named}{more}")

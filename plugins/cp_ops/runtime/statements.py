@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,12 +70,12 @@ def _parse(domain: str, source: str) -> dict[str, Statement]:
     headers = list(_HEADER.finditer(source))
     for header, following in zip(headers, [*headers[1:], None], strict=True):
         lines = source[header.end() : following.start() if following else None].strip().splitlines()
-        comments = [line for line in lines if line.startswith("--")]
+        comments = list(takewhile(lambda line: line.startswith("--"), lines))
         name = header["name"]
-        if not comments or not lines[0].startswith("--"):
+        if not comments:
             raise ValueError(f"include/sql/{domain}.sql: {name} needs a comment that says what it answers")
         if name in found:
             raise ValueError(f"include/sql/{domain}.sql: {name} is defined twice")
         text = "\n".join(line for line in lines if not line.startswith("--")).strip().rstrip(";")
-        found[name] = Statement(domain, name, text, comments[0].removeprefix("--").strip())
+        found[name] = Statement(domain, name, text, " ".join(line.removeprefix("--").strip() for line in comments))
     return found

@@ -1,0 +1,47 @@
+"""Named SQL: every statement has a name, a description, and parameters that are bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from cp_ops.runtime.statements import INCLUDE, _parse, statements
+
+DOMAINS = sorted(path.stem for path in (INCLUDE / "sql").glob("*.sql"))
+
+
+def test_a_file_is_cut_into_statements():
+    found = _parse(
+        "demo",
+        "-- What this file is for.\n\n-- name: one\n-- Gives one.\n-- And more about it.\nSELECT 1;\n\n"
+        "-- name: two\n-- Gives two.\nSELECT 2\n  -- an aside\n  + 0\n",
+    )
+    assert [(one.name, one.description, one.text) for one in found.values()] == [
+        ("one", "Gives one. And more about it.", "SELECT 1"),
+        ("two", "Gives two.", "SELECT 2\n  -- an aside\n  + 0"),
+    ]
+    assert str(found["one"]) == "demo/one"
+
+
+def test_a_statement_without_description_is_refused():
+    with pytest.raises(ValueError, match=r"include/sql/demo\.sql: one needs a comment that says what it answers"):
+        _parse("demo", "-- name: one\nSELECT 1")
+
+
+def test_a_name_that_is_used_twice_is_refused():
+    with pytest.raises(ValueError, match=r"include/sql/demo\.sql: one is defined twice"):
+        _parse("demo", "-- name: one\n-- A.\nSELECT 1\n-- name: one\n-- B.\nSELECT 2")
+
+
+def test_a_missing_name_is_an_error_that_names_the_file():
+    with pytest.raises(KeyError, match=r"include/sql/runtime\.sql has no statement named nothing"):
+        statements("runtime")["nothing"]
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_every_description_is_a_sentence_and_every_text_one_statement(domain):
+    found = list(statements(domain))
+    assert found
+    for statement in found:
+        assert statement.description.endswith(".")
+        assert statement.text
+        assert ";" not in statement.text

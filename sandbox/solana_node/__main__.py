@@ -17,8 +17,12 @@ from sandbox.solana_node.node import SolanaNode
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox.solana_node", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--state-dir", type=Path, help="keep the chain here; without it every start is a new chain")
-    parser.add_argument("--ready-file", type=Path, help='written when it serves: {"url", "port", "pid", "faucet"}')
+    parser.add_argument(
+        "--state-dir", type=Path, help="keep the chain here; without it every start is a new chain"
+    )
+    parser.add_argument(
+        "--ready-file", type=Path, help='written when it serves: {"url", "port", "pid", "faucet"}'
+    )
     parser.add_argument("--clock", choices=("manual", "real"), default="real")
     parser.add_argument("--slot-seconds", type=float, default=SLOT_SECONDS)
     parser.add_argument("--confirmed-seconds", type=float, default=0.0, help="from landing to confirmed")
@@ -51,7 +55,12 @@ def main() -> None:
 def _announce(node: SolanaNode, ready_file: Path | None) -> None:
     while not node.server.started:
         time.sleep(0.01)
-    facts = {"url": node.url, "port": node.port, "pid": os.getpid(), "faucet": str(node.state.faucet.pubkey())}
+    facts = {
+        "url": node.url,
+        "port": node.port,
+        "pid": os.getpid(),
+        "faucet": str(node.state.faucet.pubkey()),
+    }
     print(json.dumps(facts), flush=True)
     if ready_file is not None:
         partial = ready_file.with_name(f"{ready_file.name}.partial")

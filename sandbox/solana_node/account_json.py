@@ -15,7 +15,13 @@ from sandbox.solana_node import token_layout as layout
 from sandbox.solana_node.accounts import RENT_EPOCH
 from sandbox.solana_node.base58 import b58encode
 from sandbox.solana_node.errors import INVALID_REQUEST, RpcError, invalid_params
-from sandbox.solana_node.token_layout import TokenHolding, TokenMint, parse_holding, parse_mint, ui_token_amount
+from sandbox.solana_node.token_layout import (
+    TokenHolding,
+    TokenMint,
+    parse_holding,
+    parse_mint,
+    ui_token_amount,
+)
 
 _BASE58_LIMIT = 128
 ReadAccount = Callable[[Pubkey], Account | None]
@@ -35,7 +41,9 @@ def account_json(
     }
 
 
-def _data(account: Account, encoding: str | None, data_slice: dict[str, int] | None, read: ReadAccount) -> Any:
+def _data(
+    account: Account, encoding: str | None, data_slice: dict[str, int] | None, read: ReadAccount
+) -> Any:
     if encoding == "jsonParsed":
         parsed = parsed_account(account, read)
         if parsed is not None:
@@ -49,10 +57,13 @@ def _data(account: Account, encoding: str | None, data_slice: dict[str, int] | N
         if len(data) > _BASE58_LIMIT:
             raise RpcError(
                 INVALID_REQUEST,
-                f"Encoded binary (base 58) data should be less than {_BASE58_LIMIT} bytes, please use Base64 encoding.",
+                f"Encoded binary (base 58) data should be less than {_BASE58_LIMIT} bytes, "
+                "please use Base64 encoding.",
             )
         return [b58encode(data), "base58"] if encoding == "base58" else b58encode(data)
-    raise invalid_params(f"Invalid params: unknown variant `{encoding}`, expected one of `binary`, `base58`, ...")
+    raise invalid_params(
+        f"Invalid params: unknown variant `{encoding}`, expected one of `binary`, `base58`, ..."
+    )
 
 
 def parsed_account(account: Account, read: ReadAccount) -> dict[str, Any] | None:
@@ -135,9 +146,15 @@ def _transfer_fee_config(value: bytes) -> dict[str, Any]:
 
 _EXTENSIONS: dict[int, tuple[str, Callable[[bytes], dict[str, Any]] | None]] = {
     layout.TRANSFER_FEE_CONFIG: ("transferFeeConfig", _transfer_fee_config),
-    layout.TRANSFER_FEE_AMOUNT: ("transferFeeAmount", lambda v: {"withheldAmount": int.from_bytes(v, "little")}),
+    layout.TRANSFER_FEE_AMOUNT: (
+        "transferFeeAmount",
+        lambda v: {"withheldAmount": int.from_bytes(v, "little")},
+    ),
     layout.MINT_CLOSE_AUTHORITY: ("mintCloseAuthority", lambda v: {"closeAuthority": _key(v)}),
-    layout.DEFAULT_ACCOUNT_STATE: ("defaultAccountState", lambda v: {"accountState": layout.ACCOUNT_STATES[v[0]]}),
+    layout.DEFAULT_ACCOUNT_STATE: (
+        "defaultAccountState",
+        lambda v: {"accountState": layout.ACCOUNT_STATES[v[0]]},
+    ),
     layout.IMMUTABLE_OWNER: ("immutableOwner", None),
     layout.MEMO_TRANSFER: ("memoTransfer", lambda v: {"requireIncomingTransferMemos": bool(v[0])}),
     layout.NON_TRANSFERABLE: ("nonTransferable", None),

@@ -1,19 +1,24 @@
-"""The accounts of the chain at every commitment, and the index that LiteSVM lacks: owner -> token accounts."""
+"""The accounts of the chain at every commitment, and an index that LiteSVM lacks: owner -> token accounts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from solders.account import Account
-from solders.litesvm import LiteSVM
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
-from solders.transaction import VersionedTransaction
 
-from sandbox.solana_node.clock import Commitment, SlotClock
 from sandbox.solana_node.records import Addresses
 from sandbox.solana_node.token_layout import parse_holding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from solders.litesvm import LiteSVM
+    from solders.transaction import VersionedTransaction
+
+    from sandbox.solana_node.clock import Commitment, SlotClock
 
 SYSTEM_PROGRAM = Pubkey.default()
 NO_ACCOUNT = Account(0, b"", SYSTEM_PROGRAM, executable=False, rent_epoch=0)
@@ -79,7 +84,7 @@ class Accounts:
                 self._svm.set_account(key, account or NO_ACCOUNT)
 
     def addresses_of(self, transaction: VersionedTransaction) -> Addresses:
-        """Return the transaction's keys with those of its lookup tables; raise LookupError for a bad table."""
+        """Return the transaction's keys with its lookup tables'; raise LookupError for a bad table."""
         message = transaction.message
         header = message.header
         static = tuple(message.account_keys)

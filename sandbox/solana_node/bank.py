@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from solders.account import Account
 from solders.clock import Clock
-from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
-from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
 
 from sandbox.solana_node.accounts import NO_ACCOUNT
 from sandbox.solana_node.clock import SLOTS_PER_EPOCH, SlotClock
 from sandbox.solana_node.records import Addresses, InvokedInstruction, TokenBalance
 from sandbox.solana_node.token_layout import parse_holding, parse_mint
+
+if TYPE_CHECKING:
+    from solders.litesvm import LiteSVM
+    from solders.transaction import VersionedTransaction
 
 Snapshot = dict[Pubkey, Account | None]
 
@@ -61,7 +63,9 @@ class Bank:
         self._clock = clock
         self._slot = -1
 
-    def execute(self, transaction: VersionedTransaction, addresses: Addresses, forced_err: Any = None) -> Execution:
+    def execute(
+        self, transaction: VersionedTransaction, addresses: Addresses, forced_err: Any = None
+    ) -> Execution:
         """Run a transaction for good.
 
         With `forced_err` its writes are put back and the fee is charged, as for one that failed in its block.
@@ -100,11 +104,11 @@ class Bank:
             fee=meta.fee(),
             inner=_inner(meta),
             accounts=None if isinstance(result, FailedTransactionMetadata) else dict(result.post_accounts()),
-            return_data=(data.program_id(), data.data()) if data.data() else None,
+            return_data=(data.program_id, data.data) if data.data else None,
         )
 
     def token_balances(self, accounts: Snapshot, before: Snapshot) -> tuple[TokenBalance, ...]:
-        """Return the token accounts among `accounts`; decimals come from their mints, closed ones included."""
+        """Return the token accounts among `accounts`; decimals come from their mints, even closed."""
         balances = []
         for index, (key, account) in enumerate(accounts.items()):
             holding = parse_holding(account)
@@ -162,7 +166,7 @@ def _inner(meta: TransactionMetadata) -> tuple[tuple[InvokedInstruction, ...], .
                 call.instruction().program_id_index,
                 tuple(call.instruction().accounts),
                 bytes(call.instruction().data),
-                call.stack_height(),
+                call.stack_height() or 0,
             )
             for call in group
         )

@@ -1,4 +1,4 @@
-"""Base58 with Bitcoin's alphabet, for instruction data and base58 transactions (solders has it for keys only)."""
+"""Base58 for instruction data and transactions (solders has it for keys only)."""
 
 from __future__ import annotations
 

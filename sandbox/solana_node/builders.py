@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from solders.account import Account
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 from solders.message import Message
-from solders.pubkey import Pubkey
 from solders.system_program import CreateAccountParams, TransferParams, create_account, transfer
 from solders.transaction import VersionedTransaction
 from spl.token import instructions as spl
@@ -20,9 +19,15 @@ from spl.token import models
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID, WRAPPED_SOL_MINT
 
 from sandbox.solana_node.accounts import RENT_EPOCH
-from sandbox.solana_node.chain import Chain
-from sandbox.solana_node.records import Landed
 from sandbox.solana_node.token_layout import ACCOUNT_SIZE, MINT_SIZE, parse_holding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from solders.pubkey import Pubkey
+
+    from sandbox.solana_node.chain import Chain
+    from sandbox.solana_node.records import Landed
 
 _TRANSFER_FEE_CONFIG_SIZE, _MINT_CLOSE_AUTHORITY_SIZE = 4 + 108, 4 + 32
 _INITIALIZE_MINT_CLOSE_AUTHORITY = 25
@@ -84,7 +89,7 @@ class Builders:
         params = TransferParams(from_pubkey=source.pubkey(), to_pubkey=to, lamports=lamports)
         return self.run([transfer(params)], [source])
 
-    def create_mint(
+    def create_mint(  # noqa: PLR0913 - each names one property of a mint
         self,
         *,
         decimals: int = 6,
@@ -108,7 +113,9 @@ class Builders:
         if close_authority:
             size += _MINT_CLOSE_AUTHORITY_SIZE
             data = bytes([_INITIALIZE_MINT_CLOSE_AUTHORITY, 1]) + bytes(close_authority.pubkey())
-            extensions.append(Instruction(program, data, [AccountMeta(new.pubkey(), False, True)]))
+            extensions.append(
+                Instruction(program, data, [AccountMeta(new.pubkey(), is_signer=False, is_writable=True)])
+            )
         settings = models.InitializeMint2Params(
             decimals=decimals,
             program_id=program,
@@ -119,7 +126,9 @@ class Builders:
         self.run([self._create(new, size, program), *extensions, spl.initialize_mint2(settings)], [new])
         return Mint(new.pubkey(), program, decimals, authority, freezable, transfer_fee, close_authority)
 
-    def create_atas(self, pairs: Iterable[tuple[Pubkey, Mint]], *, payer: Keypair | None = None) -> list[Pubkey]:
+    def create_atas(
+        self, pairs: Iterable[tuple[Pubkey, Mint]], *, payer: Keypair | None = None
+    ) -> list[Pubkey]:
         """Create the associated token accounts of (owner, mint) pairs, several in a transaction."""
         source, made, instructions = payer or self.faucet, [], []
         for owner, mint in pairs:
@@ -168,7 +177,7 @@ class Builders:
         )
 
     def pay_tokens(self, to: Pubkey, mint: Mint, amount: int, *, payer: Keypair | None = None) -> Landed:
-        """Pay an owner's associated account (or the token account `to`) from the payer's, minting what it lacks."""
+        """Pay an owner's associated account (or the token account `to`); mint what the payer lacks."""
         source = payer or self.faucet
         held = parse_holding(self._chain.svm.get_account(to))
         destination = to if held else self.create_ata(to, mint)
@@ -213,17 +222,24 @@ class Builders:
 
     def set_account(self, address: Pubkey, lamports: int, *, data: bytes = b"", owner: Pubkey) -> None:
         """Write an account that no instruction makes; the ledger counts its lamports as issued."""
-        self._chain.put_account(address, Account(lamports, data, owner, False, RENT_EPOCH))
+        account = Account(lamports, data, owner, executable=False, rent_epoch=RENT_EPOCH)
+        self._chain.put_account(address, account)
 
     def _create(self, account: Keypair, space: int, owner: Pubkey) -> Instruction:
         rent = self._chain.svm.minimum_balance_for_rent_exemption(space)
         params = CreateAccountParams(
-            from_pubkey=self.faucet.pubkey(), to_pubkey=account.pubkey(), lamports=rent, space=space, owner=owner
+            from_pubkey=self.faucet.pubkey(),
+            to_pubkey=account.pubkey(),
+            lamports=rent,
+            space=space,
+            owner=owner,
         )
         return create_account(params)
 
 
-def transfer_tokens(mint: Mint, source: Pubkey, destination: Pubkey, owner: Pubkey, amount: int) -> Instruction:
+def transfer_tokens(
+    mint: Mint, source: Pubkey, destination: Pubkey, owner: Pubkey, amount: int
+) -> Instruction:
     """Return transferChecked between two token accounts."""
     params = models.TransferCheckedParams(
         program_id=mint.program,

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from solders.account import Account
-from solders.keypair import Keypair
 from solders.litesvm import LiteSVM
-from solders.pubkey import Pubkey
-from solders.transaction import VersionedTransaction
 from spl.token.constants import NATIVE_DECIMALS, TOKEN_PROGRAM_ID, WRAPPED_SOL_MINT
 
 from sandbox.solana_node.accounts import RENT_EPOCH, SYSTEM_PROGRAM, Accounts
 from sandbox.solana_node.bank import Bank, Simulation, lamports
-from sandbox.solana_node.clock import Commitment, CommitmentDelays, SlotClock
 from sandbox.solana_node.ledger import Ledger
 from sandbox.solana_node.records import Landed
 from sandbox.solana_node.token_layout import MINT_SIZE, pack_mint, parse_mint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from solders.keypair import Keypair
+    from solders.pubkey import Pubkey
+    from solders.transaction import VersionedTransaction
+
+    from sandbox.solana_node.clock import Commitment, CommitmentDelays, SlotClock
 
 GENESIS_LAMPORTS = 500_000_000 * 10**9
 
@@ -39,7 +43,7 @@ LANDS = Fate()
 
 @dataclass(frozen=True)
 class Underway:
-    """An accepted transaction that has not landed yet; `due` is the uptime to land at, None until released."""
+    """An accepted transaction that has not landed; `due` is the uptime to land at, None until released."""
 
     transaction: VersionedTransaction
     due: float | None
@@ -61,7 +65,12 @@ class Chain:
         self.lock = threading.RLock()
         self.clock = clock
         # Duplicates, blockhashes and signatures are checked here, as they depend on commitment and clock.
-        self.svm = LiteSVM().with_blockhash_check(False).with_sigverify(False).with_transaction_history(0)
+        self.svm = (
+            LiteSVM()
+            .with_blockhash_check(check=False)
+            .with_sigverify(sigverify=False)
+            .with_transaction_history(capacity=0)
+        )
         self.accounts = Accounts(self.svm, clock)
         self.bank = Bank(self.svm, clock)
         self.ledger = Ledger(self.svm)
@@ -72,7 +81,8 @@ class Chain:
         self.on_landed: Callable[[Landed], None] | None = None
         self.on_put: Callable[[Pubkey, Account], None] | None = None
         self._settled = 0
-        self.put_account(faucet.pubkey(), Account(GENESIS_LAMPORTS, b"", SYSTEM_PROGRAM, False, RENT_EPOCH))
+        wealth = Account(GENESIS_LAMPORTS, b"", SYSTEM_PROGRAM, executable=False, rent_epoch=RENT_EPOCH)
+        self.put_account(faucet.pubkey(), wealth)
         native = Account(
             lamports=self.svm.minimum_balance_for_rent_exemption(MINT_SIZE),
             data=pack_mint(decimals=NATIVE_DECIMALS),
@@ -147,12 +157,14 @@ class Chain:
             return len(held)
 
     def run(self, transaction: VersionedTransaction) -> Landed:
-        """Land a transaction of the node's own at once, with any blockhash; raise RuntimeError if it fails."""
+        """Land a transaction of the node's own, with any blockhash; raise RuntimeError if it fails."""
         with self.lock:
             self.tick()
             landed = self._execute(transaction, self.clock.uptime, None)
         if not isinstance(landed, Landed) or landed.err is not None:
-            raise RuntimeError(f"transaction failed: {landed.reason if isinstance(landed, Discarded) else landed.err}")
+            raise RuntimeError(
+                f"transaction failed: {landed.reason if isinstance(landed, Discarded) else landed.err}"
+            )
         return landed
 
     def simulate(
@@ -216,9 +228,13 @@ class Chain:
             post_balances=tuple(lamports(done.after[key]) for key in addresses.keys),
             pre_tokens=self.bank.token_balances(done.before, done.before),
             post_tokens=self.bank.token_balances(done.after, done.before),
-            mint_withheld={str(key): mint.withheld for key, acc in done.after.items() if (mint := parse_mint(acc))},
+            mint_withheld={
+                str(key): mint.withheld for key, acc in done.after.items() if (mint := parse_mint(acc))
+            },
         )
-        changed = {key: done.before[key] for key, may in zip(addresses.keys, addresses.writable, strict=True) if may}
+        changed = {
+            key: done.before[key] for key, may in zip(addresses.keys, addresses.writable, strict=True) if may
+        }
         self.accounts.changed(uptime, changed)
         self.remember(landed)
         self.ledger.record(landed)

@@ -34,7 +34,7 @@ class CommitmentDelays:
     finalized: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.processed or not 0 <= self.confirmed <= self.finalized:
+        if self.processed < 0 or not 0 <= self.confirmed <= self.finalized:
             raise ValueError("delays must satisfy 0 <= processed and 0 <= confirmed <= finalized")
 
     def after_landing(self, commitment: Commitment) -> float:
@@ -53,7 +53,11 @@ class SlotClock:
     """Slots of 400 ms that tests move (`manual`) or that follow the machine's monotonic clock (`real`)."""
 
     def __init__(
-        self, mode: ClockMode = "manual", *, slot_seconds: float = SLOT_SECONDS, unix_time: float | None = None
+        self,
+        mode: ClockMode = "manual",
+        *,
+        slot_seconds: float = SLOT_SECONDS,
+        unix_time: float | None = None,
     ) -> None:
         if slot_seconds <= 0:
             raise ValueError("slot_seconds must be positive")
@@ -72,7 +76,7 @@ class SlotClock:
         return self._moved + running
 
     def slot_at(self, uptime: float) -> int:
-        """Return the slot of the moment `uptime`; the small term keeps n * 0.4 s in slot n despite rounding."""
+        """Return the slot of the moment `uptime`: n * 0.4 s is in slot n despite rounding."""
         return GENESIS_SLOT + max(0, int(uptime / self.slot_seconds + 1e-6))
 
     def slot(self, commitment: Commitment = "processed") -> int:

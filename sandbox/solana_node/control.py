@@ -5,22 +5,26 @@ Answers are JSON; a bad request is status 400 with {"error": ...}. GET /_sandbox
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
-from starlette.requests import Request
-from starlette.responses import Response
 
 from sandbox.solana_node.builders import Mint, keypair
 from sandbox.solana_node.clock import CommitmentDelays
 from sandbox.solana_node.ledger import ConservationError
 from sandbox.solana_node.limits import RateLimits
 from sandbox.solana_node.responses import json_response
-from sandbox.solana_node.state import NodeState
 from sandbox.solana_node.token_layout import parse_mint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from sandbox.solana_node.state import NodeState
 
 Body = dict[str, Any]
 
@@ -54,7 +58,7 @@ def _time(node: NodeState, body: Body) -> Body:
 
 
 def _commitment(node: NodeState, body: Body) -> Body:
-    """{processed, confirmed, finalized}: seconds that each takes."""
+    """Set {processed, confirmed, finalized}: the seconds that each takes."""
     node.chain.set_delays(CommitmentDelays(**body))
     return asdict(node.clock.delays)
 
@@ -68,7 +72,7 @@ def _settings(node: NodeState, body: Body) -> Body:
 
 
 def _limits(node: NodeState, body: Body) -> Body:
-    """{calls, per_method, window, answer}: rate limits; an empty object takes them off."""
+    """Set {calls, per_method, window, answer}: rate limits; an empty object takes them off."""
     node.limits = RateLimits(**body)
     return {"calls": node.limits.calls, "per_method": node.limits.per_method, "window": node.limits.window}
 
@@ -84,7 +88,7 @@ def _faults(node: NodeState, _body: Body) -> Body:
 
 
 def _clear_faults(node: NodeState, body: Body) -> Body:
-    """{number}: take out one fault, or all."""
+    """Take out fault {number}, or all."""
     if "number" in body:
         node.faults.remove(int(body["number"]))
     else:
@@ -133,7 +137,7 @@ def _pay_sol(node: NodeState, body: Body) -> Body:
 
 
 def _create_mint(node: NodeState, body: Body) -> Body:
-    """{decimals, token_2022, freezable, transfer_fee, name}: create a mint; a name makes its address lasting."""
+    """{decimals, token_2022, freezable, transfer_fee, name}: make a mint; a name fixes its address."""
     options = dict(body)
     name = options.pop("name", None)
     fee = options.pop("transfer_fee", None)
@@ -153,7 +157,9 @@ def _create_token_accounts(node: NodeState, body: Body) -> Body:
 
 def _pay_tokens(node: NodeState, body: Body) -> Body:
     """{to, mint, amount}: pay minor units from the faucet to an owner or a token account."""
-    landed = node.build.pay_tokens(Pubkey.from_string(body["to"]), _mint(node, body["mint"]), int(body["amount"]))
+    landed = node.build.pay_tokens(
+        Pubkey.from_string(body["to"]), _mint(node, body["mint"]), int(body["amount"])
+    )
     return {"signature": landed.signature}
 
 
@@ -202,9 +208,7 @@ async def answer_control(node: NodeState, request: Request) -> Response:
     if act is None:
         return json_response({"error": f"unknown verb {verb!r}"}, 404)
     try:
-        body = await request.json() if await request.body() else {}
-        if not isinstance(body, dict):
-            raise TypeError("the body must be a JSON object")
+        body = dict(await request.json()) if await request.body() else {}
         with node.chain.lock:
             return json_response(act(node, body))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

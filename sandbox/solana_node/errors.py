@@ -1,4 +1,4 @@
-"""JSON-RPC errors in the words of a real node (agave `rpc-client-api/src/custom_error.rs` and `rpc/src/rpc.rs`)."""
+"""JSON-RPC errors in the words of a real node (agave `custom_error.rs` and `rpc.rs`)."""
 
 from __future__ import annotations
 

@@ -1,15 +1,17 @@
-"""Faults: what a network or a node does to a client, each for a method, a number of times, after some good calls."""
+"""Faults: what a network or a node does to a client, by method, number and preceding good calls."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sandbox.solana_node.chain import LANDS, Fate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FaultKind = Literal[
     "lost_response",  # the call takes effect, the connection closes without an answer
@@ -34,7 +36,7 @@ FATES = ("dropped", "held", "landed_with_error")
 class RateLimitAnswer:
     """How a provider says "too many requests".
 
-    `status` 429 with `body` json, text or empty; or status 200 with body json and `code` -32005, the other habit.
+    `status` 429 with `body` json, text or empty; or status 200, body json and `code` -32005, the other habit.
     `data` None leaves the error's data out, which is what breaks clients that expect it.
     """
 

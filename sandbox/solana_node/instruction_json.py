@@ -1,13 +1,12 @@
 """Instructions as jsonParsed shows them (agave `transaction-status/src/parse_*.rs`).
 
-The system, token, associated-token-account and memo programs are parsed; any other program, and any instruction
-outside of the tables below, appears as a node shows what it cannot parse: program id, accounts, base58 data.
+System, token, associated-token-account and memo instructions are parsed; any other program, and what the
+tables below do not have, appears as a node shows what it cannot parse: program id, accounts, base58 data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from solders.pubkey import Pubkey
 from spl.token.constants import ASSOCIATED_TOKEN_PROGRAM_ID
@@ -16,6 +15,9 @@ from sandbox.solana_node.accounts import SYSTEM_PROGRAM
 from sandbox.solana_node.base58 import b58encode
 from sandbox.solana_node.records import MEMO_PROGRAMS, InvokedInstruction
 from sandbox.solana_node.token_layout import TOKEN_PROGRAMS, ui_token_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Parsed = tuple[str, dict[str, Any]]
 
@@ -108,7 +110,7 @@ def _nothing(_data: bytes) -> dict[str, Any]:
     return {}
 
 
-# tag -> type, names of the accounts in order, what the data says, who signs ("" when nobody's authority is needed)
+# tag -> type, names of the accounts in order, what the data says, who signs ("" for nobody)
 _TOKEN: dict[int, tuple[str, tuple[str, ...], Callable[[bytes], dict[str, Any]], str]] = {
     0: ("initializeMint", ("mint", "rentSysvar"), _mint_settings, ""),
     1: ("initializeAccount", ("account", "mint", "owner", "rentSysvar"), _nothing, ""),
@@ -129,7 +131,12 @@ _TOKEN: dict[int, tuple[str, tuple[str, ...], Callable[[bytes], dict[str, Any]],
     20: ("initializeMint2", ("mint",), _mint_settings, ""),
     21: ("getAccountDataSize", ("mint",), _nothing, ""),
     22: ("initializeImmutableOwner", ("account",), _nothing, ""),
-    25: ("initializeMintCloseAuthority", ("mint",), lambda data: {"newAuthority": _optional_key(data, 1)}, ""),
+    25: (
+        "initializeMintCloseAuthority",
+        ("mint",),
+        lambda data: {"newAuthority": _optional_key(data, 1)},
+        "",
+    ),
 }
 _AUTHORITY_TYPES = ("mintTokens", "freezeAccount", "accountOwner", "closeAccount")
 _TRANSFER_FEE_EXTENSION, _SET_AUTHORITY = 26, 6

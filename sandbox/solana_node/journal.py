@@ -1,6 +1,6 @@
 """Persistence: an append-only file of everything that changed an account, read back at the next start.
 
-LiteSVM has no snapshot, so each line holds a transaction's record and the accounts that it wrote. Transactions
+LiteSVM has no snapshot, so each line holds a transaction's record and the accounts it wrote. Transactions
 that were held or not yet due, faults, limits and counters belong to a run and are not kept.
 """
 
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from sandbox.solana_node.chain import Chain
 from sandbox.solana_node.records import Landed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox.solana_node.chain import Chain
 
 _FILE = "journal.jsonl"
 
@@ -63,11 +66,9 @@ class Journal:
 
     def _replay(self) -> None:
         chain, at = self._chain, None
+        self._cut_torn_line()
         for text in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                break  # the last line of a process that was killed while writing
+            line = json.loads(text)
             at = line["at"]
             if line["kind"] == "put":
                 account = _load(line["account"])
@@ -82,6 +83,12 @@ class Journal:
         if at is not None:
             chain.clock.resume(at[0], at[1])
         chain.set_delays(chain.clock.delays)
+
+    def _cut_torn_line(self) -> None:
+        """Drop the end of a line that a process killed while writing has left."""
+        with self._path.open("rb+") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def _dump(account: Account | None) -> str | None:

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from solders.litesvm import LiteSVM
 from solders.pubkey import Pubkey
 from spl.token.constants import WRAPPED_SOL_MINT
 
-from sandbox.solana_node.records import Landed
 from sandbox.solana_node.token_layout import TOKEN_PROGRAMS, parse_holding, parse_mint
+
+if TYPE_CHECKING:
+    from sandbox.solana_node.records import Landed
 
 _MINTING, _BURNING = (7, 14), (8, 15)  # spl-token tags of MintTo, MintToChecked, Burn, BurnChecked
 
@@ -29,7 +32,7 @@ class ConservationError(AssertionError):
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One landed transaction: `lamports` by address, `tokens` by (mint, owner, account), as signed changes."""
+    """One transaction: changes of `lamports` by address and of `tokens` by (mint, owner, account)."""
 
     signature: str
     slot: int
@@ -123,7 +126,7 @@ class Ledger:
         )
 
     def credits(self, owner: Pubkey | str, mint: Pubkey | str | None = None) -> list[tuple[str, int]]:
-        """Return (signature, amount) of every transaction that brought `owner` lamports, or tokens of `mint`."""
+        """Return (signature, amount) of every transaction that brought `owner` lamports or `mint`."""
         found: list[tuple[str, int]] = []
         for entry in self.entries:
             change = (
@@ -204,7 +207,11 @@ def _minted(landed: Landed) -> Counter[str]:
     minted: Counter[str] = Counter()
     keys = landed.addresses.keys
     for ix in landed.every_instruction():
-        if keys[ix.program_index] not in TOKEN_PROGRAMS or not ix.data or ix.data[0] not in _MINTING + _BURNING:
+        if (
+            keys[ix.program_index] not in TOKEN_PROGRAMS
+            or not ix.data
+            or ix.data[0] not in _MINTING + _BURNING
+        ):
             continue
         amount = int.from_bytes(ix.data[1:9], "little")
         if ix.data[0] in _MINTING:

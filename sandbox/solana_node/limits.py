@@ -14,8 +14,8 @@ from sandbox.solana_node.faults import RateLimitAnswer
 class RateLimits:
     """At most `calls` in any `window` seconds of real time, and at most `per_method` of one method.
 
-    The public mainnet limits are 100 and 40 in 10 s. Items of a batch count one by one; a refused request does
-    not count. `answer` says how a refusal looks; its Retry-After is when the request would fit.
+    The public mainnet limits are 100 and 40 in 10 s. Items of a batch count one by one; refused requests do
+    not. `answer` says how a refusal looks; its Retry-After is when the request would fit.
     """
 
     calls: int | None = None
@@ -50,7 +50,8 @@ class RateLimits:
         if self.calls is not None and total > self.calls:
             return False
         return self.per_method is None or all(
-            self._by_method[method] - gone[method] + count <= self.per_method for method, count in asked.items()
+            self._by_method[method] - gone[method] + count <= self.per_method
+            for method, count in asked.items()
         )
 
     def _wait(self, asked: Counter[str]) -> float:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from solders.account import Account
-from solders.pubkey import Pubkey
+from typing import TYPE_CHECKING, Any
 
 from sandbox.solana_node.account_json import ReadAccount, account_json
-from sandbox.solana_node.clock import Commitment
 from sandbox.solana_node.errors import invalid_params
 from sandbox.solana_node.params import Config, Params, commitment, pubkey, with_context
-from sandbox.solana_node.state import NodeState
 from sandbox.solana_node.token_layout import TOKEN_PROGRAMS, parse_holding, parse_mint, ui_token_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from solders.account import Account
+    from solders.pubkey import Pubkey
+
+    from sandbox.solana_node.clock import Commitment
+    from sandbox.solana_node.state import NodeState
 
 MULTIPLE_ACCOUNTS = 100
 
@@ -99,7 +102,12 @@ def get_token_accounts_by_owner(node: NodeState, params: Params) -> Any:
     for address in node.chain.accounts.token_accounts_of(owner):
         account = read(address)
         holding = parse_holding(account)
-        if account is not None and holding is not None and holding.owner == owner and wanted(account, holding.mint):
+        if (
+            account is not None
+            and holding is not None
+            and holding.owner == owner
+            and wanted(account, holding.mint)
+        ):
             found.append({"pubkey": str(address), "account": _shown(account, config, read)})
     return with_context(node, level, found)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from solders.hash import Hash
 
 from sandbox.solana_node.clock import BLOCKHASH_BLOCKS, GENESIS_SLOT, SLOTS_PER_EPOCH
 from sandbox.solana_node.errors import NODE_UNHEALTHY, RpcError, invalid_params
 from sandbox.solana_node.params import API_VERSION, Params, commitment, with_context
-from sandbox.solana_node.state import NodeState
+
+if TYPE_CHECKING:
+    from sandbox.solana_node.state import NodeState
 
 _FEATURE_SET = 3_640_012_085
 _LOCKED_ACCOUNTS = 128
@@ -63,7 +65,7 @@ def get_epoch_info(node: NodeState, params: Params) -> Any:
 
 
 def get_health(node: NodeState, _params: Params) -> Any:
-    """getHealth."""
+    """GetHealth."""
     check_health(node)
     return "ok"
 
@@ -76,7 +78,7 @@ def check_health(node: NodeState) -> None:
 
 
 def get_version(_node: NodeState, _params: Params) -> Any:
-    """getVersion."""
+    """GetVersion."""
     return {"solana-core": API_VERSION, "feature-set": _FEATURE_SET}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.solana_node.clock import BLOCKHASH_BLOCKS
 from sandbox.solana_node.errors import invalid_params
 from sandbox.solana_node.params import Params, confirmed_or_more, signature, with_context
-from sandbox.solana_node.records import Landed
-from sandbox.solana_node.state import NodeState
 from sandbox.solana_node.transaction_json import transaction_json
+
+if TYPE_CHECKING:
+    from sandbox.solana_node.records import Landed
+    from sandbox.solana_node.state import NodeState
 
 SIGNATURE_STATUSES = 256
 SIGNATURES_FOR_ADDRESS = 1000
@@ -53,7 +55,9 @@ def get_signatures_for_address(node: NodeState, params: Params) -> Any:
     if not isinstance(limit, int) or not 1 <= limit <= SIGNATURES_FOR_ADDRESS:
         raise invalid_params(f"Invalid limit; max {SIGNATURES_FOR_ADDRESS}")
     newest_first = [
-        landed for landed in reversed(node.chain.by_address.get(address, [])) if node.chain.reached(landed, level)
+        landed
+        for landed in reversed(node.chain.by_address.get(address, []))
+        if node.chain.reached(landed, level)
     ]
     before, until = config.get("before"), config.get("until")
     if before is not None:
@@ -84,7 +88,9 @@ def get_transaction(node: NodeState, params: Params) -> Any:
     landed = node.chain.landed.get(wanted)
     if landed is None or not node.chain.reached(landed, level):
         return None
-    return transaction_json(landed, config.get("encoding") or "json", config.get("maxSupportedTransactionVersion"))
+    return transaction_json(
+        landed, config.get("encoding") or "json", config.get("maxSupportedTransactionVersion")
+    )
 
 
 METHODS = {

@@ -1,18 +1,16 @@
-"""RPC methods that take a transaction: sendTransaction, simulateTransaction, getFeeForMessage, requestAirdrop."""
+"""RPC methods that take a transaction or make one."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from solders.message import Message, MessageV0, from_bytes_versioned
-from solders.pubkey import Pubkey
+from solders.message import MessageV1, from_bytes_versioned
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from sandbox.solana_node.account_json import account_json
-from sandbox.solana_node.bank import Simulation
 from sandbox.solana_node.base58 import b58decode
 from sandbox.solana_node.chain import LANDS, Fate
 from sandbox.solana_node.errors import (
@@ -25,8 +23,13 @@ from sandbox.solana_node.errors import (
 from sandbox.solana_node.instruction_json import instruction_json
 from sandbox.solana_node.methods_cluster import check_health
 from sandbox.solana_node.params import Config, Params, commitment, pubkey, with_context
-from sandbox.solana_node.state import NodeState
 from sandbox.solana_node.transaction_json import compiled_json
+
+if TYPE_CHECKING:
+    from solders.pubkey import Pubkey
+
+    from sandbox.solana_node.bank import Simulation
+    from sandbox.solana_node.state import NodeState
 
 PACKET_BYTES = 1232
 _TYPE = "solana_transaction::versioned::VersionedTransaction"
@@ -58,8 +61,8 @@ def decode_transaction(params: Params, config: Config) -> VersionedTransaction:
         transaction.sanitize()
     except ValueError as error:
         raise invalid_params(f"failed to deserialize {_TYPE}: {error}") from error
-    if bytes(transaction) != wire:
-        raise invalid_params(f"failed to deserialize {_TYPE}: trailing bytes")
+    if bytes(transaction) != wire or isinstance(transaction.message, MessageV1):
+        raise invalid_params(f"failed to deserialize {_TYPE}: trailing bytes or an unknown version")
     return transaction
 
 
@@ -84,7 +87,7 @@ def send_transaction(node: NodeState, params: Params, fate: Fate = LANDS) -> Any
 
 
 def simulate_transaction(node: NodeState, params: Params) -> Any:
-    """simulateTransaction(wire, {encoding, sigVerify, replaceRecentBlockhash, accounts, innerInstructions})."""
+    """simulateTransaction(wire, {sigVerify, replaceRecentBlockhash, accounts, innerInstructions, ...})."""
     config = params.config(1)
     transaction = decode_transaction(params, config)
     level = commitment(config)
@@ -127,7 +130,9 @@ def _simulation_json(outcome: Simulation, transaction: VersionedTransaction, inn
             {
                 "index": index,
                 "instructions": [
-                    instruction_json(ix, keys) if max((*ix.accounts, ix.program_index)) < len(keys) else compiled_json(ix)
+                    instruction_json(ix, keys)
+                    if max((*ix.accounts, ix.program_index)) < len(keys)
+                    else compiled_json(ix)
                     for ix in group
                 ],
             }
@@ -147,7 +152,7 @@ def get_fee_for_message(node: NodeState, params: Params) -> Any:
     wire = decode_wire(params.required(0, str, "a string"), "base64")
     level = commitment(params.config(1))
     try:
-        message: Message | MessageV0 = from_bytes_versioned(wire)
+        message = from_bytes_versioned(wire)
     except ValueError as error:
         raise invalid_params(f"failed to deserialize solana_message::VersionedMessage: {error}") from error
     fee = None
@@ -165,7 +170,7 @@ def request_airdrop(node: NodeState, params: Params) -> Any:
 
 
 def sent_addresses(params: Any) -> list[str]:
-    """Return signature and keys of the transaction in sendTransaction's parameters, as far as it can be read."""
+    """Return signature and keys of the transaction in sendTransaction's parameters, if they can be read."""
     try:
         encoding = params[1].get("encoding", "base58") if len(params) > 1 and params[1] else "base58"
         transaction = VersionedTransaction.from_bytes(decode_wire(params[0], encoding))

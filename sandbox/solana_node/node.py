@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
@@ -22,6 +21,7 @@ from sandbox.solana_node.rpc import answer_http
 from sandbox.solana_node.state import NodeState
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from starlette.requests import Request
@@ -66,7 +66,7 @@ class SolanaNode:
     chain outlive the process.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one setting of the node
         self,
         *,
         port: int = 0,

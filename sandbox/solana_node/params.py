@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from sandbox.solana_node.clock import COMMITMENTS, Commitment
 from sandbox.solana_node.errors import MIN_CONTEXT_SLOT_NOT_REACHED, RpcError, invalid_params
-from sandbox.solana_node.state import NodeState
+
+if TYPE_CHECKING:
+    from sandbox.solana_node.state import NodeState
 
 API_VERSION = "3.1.8"
 Config = Mapping[str, Any]
@@ -72,7 +74,9 @@ def pubkey(text: str) -> Pubkey:
     try:
         return Pubkey.from_string(text)
     except ValueError as error:
-        raise invalid_params("Invalid param: Invalid" if "nvalid" in str(error) else "Invalid param: WrongSize") from error
+        raise invalid_params(
+            "Invalid param: Invalid" if "nvalid" in str(error) else "Invalid param: WrongSize"
+        ) from error
 
 
 def signature(text: str) -> str:

@@ -124,8 +124,11 @@ class Landed:
         """Read what `to_json` wrote."""
         keys = saved["addresses"]
         tuples = ("logs", "pre_balances", "post_balances")
+        plain: dict[str, Any] = {
+            name: tuple(saved[name]) if name in tuples else saved[name] for name in _PLAIN_FIELDS
+        }
         return cls(
-            **{name: tuple(saved[name]) if name in tuples else saved[name] for name in _PLAIN_FIELDS},
+            **plain,
             transaction=VersionedTransaction.from_bytes(base64.b64decode(saved["transaction"])),
             addresses=Addresses(
                 keys=tuple(map(Pubkey.from_string, keys["keys"])),
@@ -135,7 +138,10 @@ class Landed:
                 loaded_readonly=tuple(map(Pubkey.from_string, keys["loaded_readonly"])),
             ),
             inner=tuple(
-                tuple(InvokedInstruction(i, tuple(accounts), bytes.fromhex(data), h) for i, accounts, data, h in group)
+                tuple(
+                    InvokedInstruction(i, tuple(accounts), bytes.fromhex(data), h)
+                    for i, accounts, data, h in group
+                )
                 for group in saved["inner"]
             ),
             pre_tokens=tuple(TokenBalance(**balance) for balance in saved["pre_tokens"]),

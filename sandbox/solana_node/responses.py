@@ -11,10 +11,11 @@ from starlette.responses import HTMLResponse, Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.solana_node.errors import RpcError
-from sandbox.solana_node.faults import RateLimitAnswer
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
+
+    from sandbox.solana_node.faults import RateLimitAnswer
 
 _CONNECTION = "sandbox.connection"
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -30,7 +31,7 @@ class DroppableHttp(HttpToolsProtocol):
 
 
 class ClosedConnection(Response):
-    """No answer at all: the connection is closed, at once or `after` seconds unless the client leaves before."""
+    """No answer at all: the connection is closed, at once or `after` seconds, or the client leaves."""
 
     def __init__(self, after: float = 0.0) -> None:
         super().__init__()

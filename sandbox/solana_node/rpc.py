@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from sandbox.solana_node import methods_accounts, methods_cluster, methods_history, methods_transactions
@@ -21,7 +20,11 @@ from sandbox.solana_node.responses import (
     rate_limited,
     server_error,
 )
-from sandbox.solana_node.state import NodeState
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from sandbox.solana_node.state import NodeState
 
 METHODS = {
     **methods_accounts.METHODS,
@@ -37,7 +40,9 @@ async def answer_http(node: NodeState, request: Request) -> Response:
     """Answer one HTTP request."""
     node.calls.requests += 1
     if "json" not in request.headers.get("content-type", ""):
-        return Response("Supplied content type is not allowed. Content-Type: application/json is required", 415)
+        return Response(
+            "Supplied content type is not allowed. Content-Type: application/json is required", 415
+        )
     body = await request.body()
     if node.latency:
         await asyncio.sleep(node.latency)

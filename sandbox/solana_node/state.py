@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from solders.keypair import Keypair
+from typing import TYPE_CHECKING
 
 from sandbox.solana_node.builders import Builders, keypair
 from sandbox.solana_node.chain import Chain
-from sandbox.solana_node.clock import SlotClock
 from sandbox.solana_node.faults import Faults
 from sandbox.solana_node.limits import Calls, RateLimits
+
+if TYPE_CHECKING:
+    from solders.keypair import Keypair
+
+    from sandbox.solana_node.clock import SlotClock
 
 
 @dataclass
 class NodeState:
     """The chain and everything that stands between it and a client.
 
-    `latency` is seconds added to every HTTP request, `prioritization_fee` what recent blocks paid (micro-lamports
-    per compute unit), `slots_behind` makes the node unhealthy.
+    `latency` is seconds added to every HTTP request, `prioritization_fee` what recent blocks paid (micro-
+    lamports per compute unit), `slots_behind` makes the node unhealthy.
     """
 
     clock: SlotClock

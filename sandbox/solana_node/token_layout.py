@@ -1,6 +1,6 @@
 """Byte layouts of token accounts and mints, with the Token-2022 extensions that move or lock money.
 
-Source: spl-token `state.rs` (Account 165 bytes, Mint 82 bytes) and spl-token-2022 `extension/mod.rs`: a byte of
+Source: spl-token `state.rs` (165 and 82 bytes) and spl-token-2022 `extension/mod.rs`: a byte of
 account type at 165, then entries of type u16, length u16, value.
 """
 
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from solders.account import Account
 from solders.pubkey import Pubkey
 from spl.token.constants import TOKEN_2022_PROGRAM_ID, TOKEN_PROGRAM_ID
+
+if TYPE_CHECKING:
+    from solders.account import Account
 
 TOKEN_PROGRAMS = (TOKEN_PROGRAM_ID, TOKEN_2022_PROGRAM_ID)
 ACCOUNT_SIZE = 165

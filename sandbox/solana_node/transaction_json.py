@@ -20,8 +20,9 @@ def transaction_json(landed: Landed, encoding: str, max_version: int | None) -> 
     if v0 and max_version is None:
         raise RpcError(
             UNSUPPORTED_TRANSACTION_VERSION,
-            "Transaction version (0) is not supported by the requesting client. Please try the request again with the "
-            'following configuration parameter: "maxSupportedTransactionVersion": 0',
+            "Transaction version (0) is not supported by the requesting client. "
+            "Please try the request again with the following configuration parameter: "
+            '"maxSupportedTransactionVersion": 0',
         )
     body: dict[str, Any] = {
         "slot": landed.slot,

@@ -1,4 +1,4 @@
-"""The clients that people use, on the local node: solana-py's AsyncClient, and httpx with many calls at once."""
+"""The clients that people use, on the local node: solana-py's AsyncClient, and httpx with many calls."""
 
 from __future__ import annotations
 

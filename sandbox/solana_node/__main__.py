@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from sandbox.solana_node.clock import SLOT_SECONDS, CommitmentDelays
 from sandbox.solana_node.limits import RateLimits
 from sandbox.solana_node.node import SolanaNode
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 def _arguments() -> argparse.Namespace:
@@ -46,10 +51,16 @@ def main() -> None:
         state_dir=options.state_dir,
     )
     threading.Thread(target=_announce, args=(node, options.ready_file), daemon=True).start()
+    for stopping in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stopping, _exit)  # uvicorn takes both and raises them again once it has stopped
     try:
-        node.serve()  # uvicorn takes SIGTERM and SIGINT and raises them again once it has stopped
+        node.serve()
     finally:
         node.close()
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _announce(node: SolanaNode, ready_file: Path | None) -> None:

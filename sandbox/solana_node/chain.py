@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from solders.account import Account
@@ -123,14 +124,11 @@ class Chain:
         """Land what is due by now."""
         with self.lock:
             now = self.clock.uptime + 1e-9
-            due = sorted(
-                ((tx.due, at) for at, tx in enumerate(self.underway) if tx.due is not None and tx.due <= now)
-            )
+            due = [(tx.due, tx) for tx in self.underway if tx.due is not None and tx.due <= now]
             if due:
-                ready = [self.underway[at] for _due, at in due]
-                self.underway = [tx for tx in self.underway if not any(tx is landing for landing in ready)]
-                for tx in ready:
-                    self._land(tx, tx.due)
+                self.underway = [tx for tx in self.underway if tx.due is None or tx.due > now]
+                for at, tx in sorted(due, key=itemgetter(0)):
+                    self._land(tx, at)
 
     def accept(self, transaction: VersionedTransaction, fate: Fate = LANDS) -> None:
         """Take a transaction from a client and do with it what `fate` says."""
@@ -186,19 +184,20 @@ class Chain:
             with self.accounts.viewed_at(commitment, addresses.keys):
                 return self.bank.simulate(transaction)
 
-    def _land(self, tx: Underway, uptime: float | None) -> None:
+    def _land(self, tx: Underway, uptime: float) -> None:
         signature = str(tx.transaction.signatures[0])
+        blockhash = str(tx.transaction.message.recent_blockhash)
         reason: str | None = None
         if not all(tx.transaction.verify_with_results()):
             reason = "SignatureFailure"
-        elif not self.clock.blockhash_known(str(tx.transaction.message.recent_blockhash)):
+        elif not self.clock.blockhash_alive(blockhash, self.clock.slot_at(uptime)):
             reason = "BlockhashNotFound"
         elif signature in self.landed:
             reason = "AlreadyProcessed"
         if reason is not None:
             self.discarded.append(Discarded(signature, reason))
             return
-        outcome = self._execute(tx.transaction, self.clock.uptime if uptime is None else uptime, tx.err)
+        outcome = self._execute(tx.transaction, uptime, tx.err)
         if isinstance(outcome, Discarded):
             self.discarded.append(outcome)
 

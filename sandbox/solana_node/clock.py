@@ -125,14 +125,12 @@ class SlotClock:
 
     def blockhash_known(self, blockhash: str, commitment: Commitment = "processed") -> bool:
         """Whether the bank at `commitment` has produced `blockhash` and still accepts it."""
-        produced = self._issued.get(blockhash)
-        bank = self.slot(commitment)
-        return produced is not None and produced <= bank <= produced + BLOCKHASH_BLOCKS
+        return self.blockhash_alive(blockhash, self.slot(commitment))
 
-    def last_valid_height(self, blockhash: str) -> int | None:
-        """Return the last block height at which `blockhash` may land, if this node handed it out lately."""
+    def blockhash_alive(self, blockhash: str, slot: int) -> bool:
+        """Whether a block at `slot` may hold a transaction with `blockhash`."""
         produced = self._issued.get(blockhash)
-        return None if produced is None else self.height(produced) + BLOCKHASH_BLOCKS
+        return produced is not None and produced <= slot <= produced + BLOCKHASH_BLOCKS
 
     def resume(self, uptime: float, unix_time: float) -> None:
         """Go on from another process's last moment; the time in between does not count as slots."""

@@ -111,8 +111,8 @@ def test_landing_itself_may_take_time() -> None:
         signature = rpc.send(rpc.sign([pay(Keypair().pubkey())], [ALICE]))
         slot = rpc.call("getSlot")
         assert reached(rpc, signature) is None
-        node.advance_slots(10)
-        (status,) = rpc.value("getSignatureStatuses", [signature])
+        node.advance_slots(200)
+        (status,) = rpc.value("getSignatureStatuses", [signature], {"searchTransactionHistory": True})
         assert status["slot"] == slot + 2, "it lands when it is due, not when somebody looks"
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
 from solders.instruction import Instruction
 from solders.keypair import Keypair
+from solders.message import MessageV0
+from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
@@ -22,7 +26,6 @@ from sandbox.solana_node.records import MEMO_PROGRAMS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from solders.pubkey import Pubkey
 
 SOL = 10**9
 RENT_FLOOR = 890_880
@@ -299,6 +302,33 @@ def test_version_0_must_be_asked_for(rpc: RpcClient, alice: Keypair) -> None:
     assert told["version"] == 0
     assert told["transaction"]["message"]["addressTableLookups"] == []
     assert rpc.call("getTransaction", str(Signature.new_unique())) is None
+
+
+def test_keys_from_a_lookup_table_are_keys_like_the_others(
+    node: SolanaNode, rpc: RpcClient, alice: Keypair
+) -> None:
+    program = Pubkey.from_string("AddressLookupTab1e1111111111111111111111111")
+    table, bob = Keypair().pubkey(), Keypair().pubkey()
+    header = struct.pack("<IQQBB32sH", 1, 2**64 - 1, 0, 0, 1, bytes(alice.pubkey()), 0)
+    node.build.set_account(table, SOL, data=header + bytes(bob), owner=program)
+    message = MessageV0.try_compile(
+        alice.pubkey(),
+        [pay(alice, bob, SOL)],
+        [AddressLookupTableAccount(table, [bob])],
+        Hash.from_string(rpc.blockhash()),
+    )
+    assert bob not in message.account_keys
+    signature = rpc.send(VersionedTransaction(message, [alice]))
+    assert rpc.value("getBalance", str(bob)) == SOL
+    config = {"maxSupportedTransactionVersion": 0, "encoding": "jsonParsed"}
+    told = rpc.call("getTransaction", signature, config)
+    (from_table,) = [
+        key for key in told["transaction"]["message"]["accountKeys"] if key["source"] == "lookupTable"
+    ]
+    assert (from_table["pubkey"], from_table["writable"], from_table["signer"]) == (str(bob), True, False)
+    raw = rpc.call("getTransaction", signature, config | {"encoding": "json"})
+    assert raw["meta"]["loadedAddresses"] == {"writable": [str(bob)], "readonly": []}
+    assert rpc.call("getSignaturesForAddress", str(bob))[0]["signature"] == signature
 
 
 def test_history_is_paged_newest_first_for_every_key(node: SolanaNode, rpc: RpcClient) -> None:

@@ -174,6 +174,7 @@ WITH resolved AS (
     WHERE known.command = %(command)s AND known.resolved_at IS NULL AND known.kind = ANY(%(kinds)s)
       AND (known.firm_id = ANY(%(firm_ids)s) OR known.firm_id IS NULL)
       AND (%(subjects)s::text[] IS NULL OR known.subject = ANY(%(subjects)s))
+      AND starts_with(known.subject, %(subject_prefix)s::text)
       AND NOT EXISTS (
           SELECT FROM seen_finding AS seen
           WHERE (seen.kind, seen.subject) = (known.kind, known.subject)

@@ -130,8 +130,8 @@ DROP TABLE seen_finding
 COPY seen_finding (kind, subject, firm_id, severity, proposed_action, details) FROM STDIN
 
 -- name: count_seen_findings
--- How many findings were staged.
-SELECT count(*) AS findings FROM seen_finding
+-- How many different findings were staged.
+SELECT count(*) AS findings FROM (SELECT DISTINCT kind, firm_id, subject FROM seen_finding) AS seen
 
 -- name: open_findings
 -- Open what has no open finding yet, with one audit event each; gives how many per firm.

@@ -64,6 +64,13 @@ class Settings(BaseModel):
         100_000, ge=0, description="Most deals that one run of check_stale_deals may mark or unmark."
     )
 
+    solana_max_sweep_lamports: int = Field(
+        1_000_000_000_000, ge=0, description="Most lamports that one run may sweep from one-time wallets."
+    )
+    solana_max_sweep_tokens: int = Field(
+        1_000_000, ge=0, description="Most whole units of each mint that one run may sweep from one-time wallets."
+    )
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, name: str) -> str:

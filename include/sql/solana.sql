@@ -17,6 +17,7 @@ SELECT wallet.id AS wallet_id,
        ) AS prices,
        transfer.signature AS moved_by,
        coalesce(transfer.moves, 0) AS moves,
+       transfer.moved_at,
        EXISTS (SELECT FROM cp_ops.solana_transfer WHERE wallet_id = wallet.id AND open) AS in_flight,
        inspection.accounts AS extra_accounts
 FROM {payments} AS payment
@@ -24,6 +25,7 @@ JOIN {wallets} AS wallet ON wallet.id = payment.one_time_payment_wallet_id
 LEFT JOIN cp_ops.solana_wallet_inspection AS inspection ON inspection.wallet_id = wallet.id
 LEFT JOIN LATERAL (
     SELECT count(*) AS moves,
+           max(sent.resolved_at) AS moved_at,
            (array_agg(sent.signature ORDER BY moved.id DESC)
                FILTER (WHERE moved.lamports > 0 OR moved.tokens <> '{{}}'))[1] AS signature
     FROM cp_ops.solana_transfer AS moved

@@ -78,7 +78,10 @@ class NodeChain:
 
     def pay_tokens(self, to: str, mint: str, amount: int) -> str:
         """Pay from the faucet to an owner, or to a token account."""
-        return self.node.build.pay_tokens(Pubkey.from_string(to), self.mint(mint), amount).signature
+        key, kind = Pubkey.from_string(to), self.mint(mint)
+        open_account = kind.ata(key)
+        known = self.node.chain.svm.get_account(open_account) is not None
+        return self.node.build.pay_tokens(open_account if known else key, kind, amount).signature
 
     def open_accounts(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Open associated accounts at the fee payer's expense."""

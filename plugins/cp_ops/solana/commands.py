@@ -10,12 +10,17 @@ from cp_ops.solana.options import CloseWalletsOptions, RecheckOptions, SolanaOpt
 from cp_ops.solana.wallets import State, Status
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.wallets import WalletRow
 
 UNSENT = (State.RECEIVED, State.PROCESSING_PAYMENT, State.PROCESSING_FUNDS, State.FAILED)
 EMPTIED = (State.SENT, State.CLOSED)
+FEW = 100
+"""Up to so many emptied wallets are all looked at again; of more, those are left out that were read just now."""
+JUST_NOW = timedelta(minutes=10)
 
 
 class CloseExpiredPayments(WalletJob):
@@ -50,7 +55,8 @@ class CloseExpiredWallets(WalletJob):
         days = cast("CloseWalletsOptions", options).scan_closed_days
         if days:
             since = run.now - timedelta(days=days)
-            rows += self.select(tx, limit=options.limit, states=list(EMPTIED), expired_after=since)
+            emptied = self.select(tx, limit=options.limit, states=list(EMPTIED), expired_after=since)
+            rows += emptied if len(emptied) <= FEW else [row for row in emptied if not _just_seen(row, run.now)]
         return rows
 
 
@@ -64,3 +70,7 @@ class RecheckPayments(WalletJob):
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:  # noqa: ARG002
         """Select initiated payments, those that run out first in front."""
         return self.select(tx, limit=options.limit, statuses=[Status.INITIATED])
+
+
+def _just_seen(row: WalletRow, now: datetime) -> bool:
+    return row.moved_at is not None and row.moved_at > now - JUST_NOW

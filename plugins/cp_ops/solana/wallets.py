@@ -65,6 +65,7 @@ class WalletRow:
     prices: tuple[Price, ...] = ()
     moved_by: str | None = None
     moves: int = 0
+    moved_at: datetime | None = None
     in_flight: bool = False
     extra_accounts: tuple[str, ...] | None = None
 

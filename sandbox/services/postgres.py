@@ -167,7 +167,8 @@ class PostgresServer(Service):
 
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template:
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+            # Copying files is faster than writing every page of the copy to the log, as nothing is synced here.
+            statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
         if owner:
             statement += sql.SQL(" OWNER {}").format(sql.Identifier(owner))
         with self.connect() as connection:

@@ -63,10 +63,17 @@ class Form:
             lambda d: d.find_element(By.CSS_SELECTOR, selector), selector
         )
 
-    @property
-    def text(self):
-        """What the form shows."""
-        return self.wait("[role=dialog]").text
+    def shows(self, *labels):
+        """Tell whether the form shows these labels, once it has faded in."""
+        from selenium.common.exceptions import TimeoutException
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        dialog = self.wait("[role=dialog]")
+        with suppress(TimeoutException):
+            return WebDriverWait(self._driver, SECONDS).until(
+                lambda _: all(label in dialog.text for label in labels)
+            )
+        return False
 
     def type(self, param, text):
         """Type into a field."""
@@ -125,8 +132,7 @@ def newest_run(api, dag_id, seconds, than):
 def test_the_form_starts_a_run_with_what_was_typed(dag_id, typed, shown, api, driver):
     before = {run.run_id for run in api.runs(dag_id)}
     form = Form(driver, api.base_url, dag_id)
-    for label in shown:
-        assert label in form.text
+    assert form.shows(*shown)
     for param, text in typed.items():
         form.type(param, text)
     form.switch("dry_run")

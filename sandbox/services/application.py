@@ -72,11 +72,7 @@ class Application(Service):
     @override
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        application.create_roles(self._server, self._passwords)
-        if not self._server.database_exists(DATABASE):
-            application.create_application_database(self._server, DATABASE, self._passwords)
-        else:
-            application.upgrade_cp_ops(self.database)
+        application.start_application_database(self._server, DATABASE, self._passwords)
         printed = application.run_module("sandbox.world", "seed", environment=self.environment())
         (self.directory / _SEEDED).write_text(printed, encoding="utf-8")
 

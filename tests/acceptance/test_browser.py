@@ -52,7 +52,7 @@ class Form:
         self._driver = driver
         driver.get(f"{base_url}/dags/{dag_id}")
         self.wait("[data-testid='trigger-dag-button']").click()
-        self.wait("[role=dialog] [name=element_dry_run]")
+        self.wait("[role=dialog][data-scope=dialog] [name=element_dry_run]")
 
     def wait(self, selector):
         """Wait for an element, and give it."""
@@ -68,7 +68,7 @@ class Form:
         from selenium.common.exceptions import TimeoutException
         from selenium.webdriver.support.wait import WebDriverWait
 
-        dialog = self.wait("[role=dialog]")
+        dialog = self.wait("[role=dialog][data-scope=dialog]")
         with suppress(TimeoutException):
             return WebDriverWait(self._driver, SECONDS).until(
                 lambda _: all(label in dialog.text for label in labels)
@@ -77,19 +77,19 @@ class Form:
 
     def type(self, param, text):
         """Type into a field."""
-        self.wait(f"[role=dialog] input[name=element_{param}]").send_keys(text + "\t")
+        self.wait(f"[role=dialog][data-scope=dialog] input[name=element_{param}]").send_keys(text + "\t")
 
     def switch(self, param):
         """Click a switch; its input is hidden behind what is drawn."""
         self._driver.execute_script(
-            "arguments[0].click()", self.wait(f"[role=dialog] [name=element_{param}]")
+            "arguments[0].click()", self.wait(f"[role=dialog][data-scope=dialog] [name=element_{param}]")
         )
 
     def submit(self):
         """Press Trigger; gives whether the form let it."""
         from selenium.webdriver.common.by import By
 
-        buttons = self._driver.find_elements(By.CSS_SELECTOR, "[role=dialog] button")
+        buttons = self._driver.find_elements(By.CSS_SELECTOR, "[role=dialog][data-scope=dialog] button")
         (button,) = [button for button in buttons if button.text == "Trigger"]
         enabled = button.is_enabled()
         if enabled:
@@ -104,7 +104,7 @@ class Form:
 
         with suppress(TimeoutException):
             WebDriverWait(self._driver, seconds).until(
-                lambda d: not d.find_elements(By.CSS_SELECTOR, "[role=dialog] [name=element_dry_run]")
+                lambda d: not d.find_elements(By.CSS_SELECTOR, "[role=dialog][data-scope=dialog] [name=element_dry_run]")
             )
             return True
         return False

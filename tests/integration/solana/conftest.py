@@ -101,7 +101,9 @@ class Shop(PaymentShop):
 
     def findings(self, *, resolved: bool = False) -> list[tuple[Any, ...]]:
         condition = "IS NOT NULL" if resolved else "IS NULL"
-        return self.own(f"SELECT kind, subject, details FROM cp_ops.finding WHERE resolved_at {condition} ORDER BY id")
+        return self.own(
+            f"SELECT kind, subject, details FROM cp_ops.finding WHERE resolved_at {condition} ORDER BY id"
+        )
 
     def kinds(self) -> list[str]:
         return sorted(kind for kind, _, _ in self.findings())

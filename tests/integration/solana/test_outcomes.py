@@ -43,7 +43,11 @@ def test_a_payment_that_was_paid_in_time_is_accepted_though_expired_and_swept(sh
 
 @pytest.mark.parametrize(
     ("amount", "moment", "kind"),
-    [("0.1", "too_late", "late_payment"), ("0.04", "in_time", "underpaid"), ("0.04", "too_late", "underpaid")],
+    [
+        ("0.1", "too_late", "late_payment"),
+        ("0.04", "in_time", "underpaid"),
+        ("0.04", "too_late", "underpaid"),
+    ],
 )
 def test_a_late_or_short_payment_expires_is_swept_and_reported(shop, amount, moment, kind):
     payment = shop.payment(expires_in=-60)

@@ -20,8 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,18 +52,26 @@ from tests.peer.environment import run_peer  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cp_ops.solana.maintenance import WalletJob
     from sandbox.application import ApplicationDatabase
     from sandbox.world.solana import Payment
 
 SOL = 10**9
 RECEIVER, FEE_PAYER = keypair("receiver"), keypair("fee-payer")
-COMMANDS = (
+COMMANDS: tuple[tuple[type[WalletJob], dict[str, Any]], ...] = (
     (RecheckPayments, {"limit": 1_000_000}),
     (CloseExpiredPayments, {}),
     (SendFunds, {}),
     (CloseExpiredWallets, {}),
 )
-LIMITS = {"calls": 450, "transactions": 170, "fees": 5_200_000, "wall": 10.0, "locked rent": 0, "money left": 0}
+LIMITS = {
+    "calls": 450,
+    "transactions": 170,
+    "fees": 5_200_000,
+    "wall": 10.0,
+    "locked rent": 0,
+    "money left": 0,
+}
 """What this package promises on 1,000 wallets; in proportion for other numbers, but for the seconds."""
 
 
@@ -144,7 +151,7 @@ class Benchmark:
                 )
                 for _ in range(round(kind.count * self.scale))
             ]
-            opened = [(payment.address, token.mint) for payment in made for token in (usdc, self.tokens[2])]
+            opened = [(payment.address, token.mint) for payment in made for token in self.tokens if token.mint]
             shop.chain.open_accounts(opened)
             late = kind.status == "expired"
             for payment in made if kind.paid else ():
@@ -269,19 +276,21 @@ class Benchmark:
 
 def control(url: str, verb: str, **body: Any) -> dict[str, Any]:
     """Post to the node's control API."""
-    request = urllib.request.Request(f"{url}_sandbox/{verb}", json.dumps(body).encode(), method="POST")
-    with closing(urllib.request.urlopen(request)) as response:
-        answer: dict[str, Any] = json.load(response)
-    return answer
+    with RpcClient(url, timeout=60) as client:
+        return client.control(verb, **body)
 
 
 def main() -> int:
     """Run, print a table, and fail when a promise is broken."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--wallets", type=int, default=1_000, help="a multiple of 200")
     parser.add_argument("--only", choices=("ours", "peer"), help="run one contestant")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds of each HTTP request")
-    parser.add_argument("--confirmed", type=float, default=0.0, help="seconds until a transaction is confirmed")
+    parser.add_argument(
+        "--confirmed", type=float, default=0.0, help="seconds until a transaction is confirmed"
+    )
     parser.add_argument("--notes", action="store_true", help="print outcomes and calls by method")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
@@ -302,7 +311,9 @@ def main() -> int:
         for name in names:
             print(*(f"{name}: {note}" for note in results[name].notes), sep="\n")
     if arguments.output:
-        arguments.output.write_text(json.dumps({name: result.figures for name, result in results.items()}, indent=2))
+        arguments.output.write_text(
+            json.dumps({name: result.figures for name, result in results.items()}, indent=2)
+        )
     broken = _broken(results["ours"].figures, arguments.wallets / 1_000) if "ours" in results else []
     print(*broken, sep="\n")
     return 1 if broken else 0

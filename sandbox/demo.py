@@ -22,7 +22,7 @@ CONF: dict[str, dict[str, Any]] = {"reconcile_s3": {"deep": True}}
 # The order of the table; a job that is not named here comes after these, in the order of the alphabet.
 FIRST = ("reconcile_s3", "cleanup_webhook_events", "check_stale_deals")
 # What has work only once the others have run; in the demo whatever its tags are.
-LAST = ("cp_ops_deliver_mail",)
+LAST = ("cp_ops_deliver_mail", "solana_payments_maintenance", "cp_ops_announce_solana_payments")
 _RUN_ID = "demo"
 _PARSE_SECONDS = 90.0
 _RUN_SECONDS = 150.0

@@ -164,7 +164,7 @@ class Airflow(Service):
         self._airflow(f"pools import {REPOSITORY / 'include' / 'pools.json'}", environment)
 
     def _airflow(self, command: str, environment: Mapping[str, str]) -> None:
-        log_path = self.directory / f"{command.split()[0]}.log"
+        log_path = self.directory / f"{command.split(maxsplit=1)[0]}.log"
         with log_path.open("wb") as log:
             answer = subprocess.run(
                 [sys.executable, "-m", "airflow", *command.split()],

@@ -36,7 +36,12 @@ def run_peer(script: str, *arguments: str, environment: dict[str, str]) -> str:
     """Run a script of this folder under the peer's interpreter; return what it printed."""
     done = subprocess.run(
         [peer_python(), HERE / script, *arguments],
-        env={**os.environ, "PYTHONPATH": str(HERE), "DJANGO_SETTINGS_MODULE": "django_settings", **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(HERE),
+            "DJANGO_SETTINGS_MODULE": "django_settings",
+            **environment,
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -44,7 +44,9 @@ class PaymentWebhook:
         if not url.startswith(("https://", "http://")):
             raise ConnectionInvalidError(f"Airflow connection {conn_id!r}, host: must be the webhook's URL")
         if not secret:
-            raise ConnectionInvalidError(f"Airflow connection {conn_id!r}, password: must be the signing secret")
+            raise ConnectionInvalidError(
+                f"Airflow connection {conn_id!r}, password: must be the signing secret"
+            )
         mask_secret(secret)
         return cls(url, secret.encode())
 

@@ -68,7 +68,9 @@ class Settings(BaseModel):
         1_000_000_000_000, ge=0, description="Most lamports that one run may sweep from one-time wallets."
     )
     solana_max_sweep_tokens: int = Field(
-        1_000_000, ge=0, description="Most whole units of each mint that one run may sweep from one-time wallets."
+        1_000_000,
+        ge=0,
+        description="Most whole units of each mint that one run may sweep from one-time wallets.",
     )
 
     @field_validator("timezone")

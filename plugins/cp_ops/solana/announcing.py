@@ -88,7 +88,11 @@ class AnnouncePaymentsOptions(JobOptions):
     """Options of cp_ops_announce_solana_payments."""
 
     max_events: int = Field(
-        default=500, gt=0, le=5_000, title="At most", description="Most events that one run announces and delivers."
+        default=500,
+        gt=0,
+        le=5_000,
+        title="At most",
+        description="Most events that one run announces and delivers.",
     )
 
 
@@ -101,7 +105,9 @@ def plan_announcements(events: Iterable[PaymentEvent], deliveries: Iterable[dict
                 for event in events
             ),
             *(
-                Action("deliver", f"solana_payment:{due['payment_id']}", due["kind"], data={"event": due["id"]})
+                Action(
+                    "deliver", f"solana_payment:{due['payment_id']}", due["kind"], data={"event": due["id"]}
+                )
                 for due in deliveries
             ),
         ]
@@ -164,7 +170,9 @@ class AnnouncePayments(Job[AnnouncePaymentsOptions]):
             except RemoteRefusedError as problem:
                 state, error = "failed", str(problem)
             with run.write() as tx:
-                tx.execute("webhook_done", id=event.id, state=state, error=error, now=run.now, seconds=seconds)
+                tx.execute(
+                    "webhook_done", id=event.id, state=state, error=error, now=run.now, seconds=seconds
+                )
             if state == "delivered":
                 run.done("deliver", 1)
             elif state == "pending":

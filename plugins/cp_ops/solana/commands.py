@@ -55,7 +55,9 @@ class CloseExpiredWallets(WalletJob):
         if days:
             since = run.now - timedelta(days=days)
             emptied = self.select(tx, limit=options.limit, states=list(EMPTIED), expired_after=since)
-            rows += emptied if len(emptied) <= FEW else [row for row in emptied if not _just_seen(row, run.now)]
+            rows += (
+                emptied if len(emptied) <= FEW else [row for row in emptied if not _just_seen(row, run.now)]
+            )
         return rows
 
 

@@ -8,7 +8,13 @@ from datetime import timedelta
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from cp_ops.runtime.errors import CpOpsError
 from cp_ops.solana.sending import Patience
@@ -26,7 +32,7 @@ FAULTS = (
 )
 
 
-def machine(shop):
+def machine(shop):  # noqa: C901 - a class with its rules, none of them complex
     """A state machine on one shop; every example works on payments of its own."""
     shop.patience = Patience(poll=0.01, rebroadcast=0.05, give_up=0.3)
     shop.fields["timeout"] = 0.5
@@ -126,7 +132,7 @@ def machine(shop):
 
 def test_any_order_of_payments_faults_and_runs_ends_right(shop):
     run_state_machine_as_test(
-        lambda: machine(shop)(),
+        machine(shop),
         settings=settings(
             max_examples=12,
             stateful_step_count=12,

@@ -6,7 +6,7 @@
 -- query: each sum is multiplied by the number of rows of the other two, and everything is filed under the month of the
 -- invoice. Here each measure is the sum over its own table, by the month of its own date. Columns, types and order are
 -- the application's, and so are the indexes; the oldest month of the five years is whole instead of cut at a day.
--- Privileges are carried over. Objects that depend on the view stop the script, which then has changed nothing.
+-- Owner and privileges are carried over. Objects that depend on the view stop the script, which then has changed nothing.
 --
 -- The two utilization views read one table and are right: they are left as they are.
 --
@@ -19,6 +19,9 @@ SELECT CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(
        acl.privilege_type, acl.is_grantable
 FROM pg_class AS class, aclexplode(class.relacl) AS acl
 WHERE class.oid = to_regclass('mv_revenue_by_project_month') AND acl.grantee <> class.relowner;
+
+CREATE TEMPORARY TABLE owned ON COMMIT DROP AS
+SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE oid = to_regclass('mv_revenue_by_project_month');
 
 DROP MATERIALIZED VIEW IF EXISTS mv_revenue_by_project_month;
 
@@ -97,12 +100,16 @@ CREATE INDEX ON mv_revenue_by_project_month (refreshed_at DESC);
 DO $$
 DECLARE
     privilege record;
+    former record;
 BEGIN
     FOR privilege IN SELECT * FROM granted LOOP
         EXECUTE format(
             'GRANT %s ON mv_revenue_by_project_month TO %s%s',
             privilege.privilege_type, privilege.grantee, CASE WHEN privilege.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
         );
+    END LOOP;
+    FOR former IN SELECT owner FROM owned WHERE owner <> current_user LOOP
+        EXECUTE format('ALTER MATERIALIZED VIEW mv_revenue_by_project_month OWNER TO %I', former.owner);
     END LOOP;
 END
 $$;

@@ -47,25 +47,23 @@ def revenue(owner):
 
 
 @pytest.fixture
-def give_views_to_jobs(app_db, postgres):
-    """Make cp_ops, which bypasses row-level security, the owner of the views, as a superuser can."""
-
-    def give():
-        with postgres.connect(app_db.name) as superuser:
-            superuser.execute("GRANT CREATE ON SCHEMA public TO cp_ops")
-            for view in VIEWS:
-                superuser.execute(f"ALTER MATERIALIZED VIEW {view} OWNER TO cp_ops")
-                superuser.execute(f"GRANT SELECT ON {view} TO consultantpro")
-
-    return give
+def refresh(runner):
+    """Run jobs as role cp_ops, which may refresh: by MAINTAIN, or before PostgreSQL 17 as the views' owner."""
+    return runner
 
 
 @pytest.fixture
-def refresh(runner, owner, give_views_to_jobs):
-    """The runner of a role that may refresh: by MAINTAIN, or before PostgreSQL 17 as the views' owner."""
-    if owner.info.server_version < 170000:
-        give_views_to_jobs()
-    return runner
+def give_views_to(app_db, postgres):
+    """Make a role the owner of the views, as a superuser can."""
+
+    def give(role):
+        with postgres.connect(app_db.name) as superuser:
+            superuser.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
+            for view in VIEWS:
+                superuser.execute(f"ALTER MATERIALIZED VIEW {view} OWNER TO {role}")
+                superuser.execute(f"GRANT SELECT ON {view} TO consultantpro, cp_ops")
+
+    return give
 
 
 @pytest.fixture
@@ -107,7 +105,7 @@ def test_the_log_says_who_triggered_it(refresh, owner, who):
 def test_one_view_can_be_refreshed_alone(refresh, owner, project):
     assert refresh(RefreshMaterializedViews(), view=WEEKS).done == 1
     assert [count(owner, view) > 0 for view in VIEWS] == [False, True, False]
-    with pytest.raises(OptionsError, match="^view: "):
+    with pytest.raises(OptionsError, match=r"^view: "):
         refresh(RefreshMaterializedViews(), view="mv_everything")
 
 
@@ -154,16 +152,19 @@ def test_a_table_in_the_place_of_a_view_is_refused(refresh, owner):
         refresh(RefreshMaterializedViews())
 
 
-def test_a_role_that_may_not_refresh_is_told_what_it_lacks(runner, owner, project):
+def test_a_role_that_may_not_refresh_is_told_what_it_lacks(runner, owner, project, give_views_to):
+    give_views_to("consultantpro")
     if owner.info.server_version >= 170000:
         owner.execute(f"REVOKE MAINTAIN ON {', '.join(VIEWS)} FROM cp_ops")
-    with pytest.raises(RowsFailedError, match="3 rows failed.*role cp_ops may not refresh it, it belongs to"):
+    with pytest.raises(
+        RowsFailedError, match=r"3 rows failed.*role cp_ops may not refresh it, it belongs to"
+    ):
         runner(RefreshMaterializedViews())
     assert count(owner, REVENUE) == 0
 
 
 def test_row_level_security_that_would_empty_a_view_is_an_error_before_the_refresh(
-    refresh, owner, project, enable_row_level_security, give_views_to_jobs
+    refresh, owner, project, enable_row_level_security, give_views_to
 ):
     """A refresh reads as the view's owner: by whomever it is asked for, it would silently empty the view."""
     if owner.info.server_version < 170000:
@@ -177,7 +178,7 @@ def test_row_level_security_that_would_empty_a_view_is_an_error_before_the_refre
     assert "projects_projects" in str(failed.value)
     assert {view: count(owner, view) for view in VIEWS} == rows
 
-    give_views_to_jobs()
+    give_views_to("cp_ops")
     assert refresh(RefreshMaterializedViews()).done == 3
     assert {view: count(owner, view) for view in VIEWS} == rows
 

@@ -24,6 +24,14 @@ _TRIGGERED_BY: dict[str, TriggeredBy] = {"manual": "manual", "asset_triggered": 
 """Airflow's run types in the words of the application's log; every other is scheduled."""
 
 
+def triggered_by(run_type: str) -> TriggeredBy:
+    """Say in the words of the application's log what started a run.
+
+    :param run_type: Airflow's DagRunType, an enum whose members are strings, or its value.
+    """
+    return _TRIGGERED_BY.get(str(getattr(run_type, "value", run_type)), "scheduled")
+
+
 class InvoiceOperator(JobOperator):
     """An operator whose job writes invoices or payments: the reporting views are refreshed after it changed some."""
 
@@ -52,7 +60,7 @@ class RefreshMaterializedViewsOperator(JobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the job, saying in the application's log who started it."""
-        self._triggered_by = _TRIGGERED_BY.get(str(context["dag_run"].run_type), "scheduled")
+        self._triggered_by = triggered_by(context["dag_run"].run_type)
         return super().execute(context)
 
     def job(self, settings: Settings) -> RefreshMaterializedViews:  # noqa: ARG002 - the base's signature

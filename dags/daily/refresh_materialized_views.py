@@ -19,7 +19,7 @@ the view's owner, is a failed row before anything is touched; the other views ar
 the views belong to no firm, their log is the application's own.
 
 The application's mv_revenue_by_project_month multiplies its sums, and no view has a unique index. The package never
-redefines a view by itself: include/sql/corrected_views.sql does, when the views' owner applies it.
+redefines a view by itself: include/sql/optional/corrected_views.sql does, when the views' owner applies it.
 
     airflow dags trigger refresh_materialized_views --conf '{"view": "mv_utilization_by_user_week", "concurrently": "auto"}'
 """

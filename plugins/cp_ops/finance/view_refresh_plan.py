@@ -15,7 +15,7 @@ Concurrently = Literal["auto", "always", "never"]
 
 REFRESH = "refresh"
 CLOSE = "close_stale_log"
-ADVICE = "include/sql/corrected_views.sql adds one"
+ADVICE = "include/sql/optional/corrected_views.sql adds one"
 
 
 @dataclass(frozen=True, slots=True)

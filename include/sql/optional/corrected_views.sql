@@ -1,6 +1,6 @@
 -- Corrects the application's reporting views. Optional: no job applies it. Run it once as the owner of the views:
 --
---     psql --set ON_ERROR_STOP=1 --file include/sql/corrected_views.sql "$CONSULTANTPRO_DSN"
+--     psql --set ON_ERROR_STOP=1 --file include/sql/optional/corrected_views.sql "$CONSULTANTPRO_DSN"
 --
 -- mv_revenue_by_project_month is defined anew. The application joins a project's invoices, time entries and expenses in one
 -- query: each sum is multiplied by the number of rows of the other two, and everything is filed under the month of the

@@ -112,7 +112,7 @@ def _grant_database(server: Cluster, name: str) -> None:
         )
 
 
-def _let_jobs_refresh_views(server: PostgresServer, name: str) -> None:
+def _let_jobs_refresh_views(server: Cluster, name: str) -> None:
     """Before PostgreSQL 17, which has a privilege for it (see 90_grants.sql), only a view's owner can refresh it.
 
     The tables' owner is a member of the jobs' role there, and so goes on managing the views.

@@ -5,30 +5,48 @@ Written down from the two documents and their elaboration, independently of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Documented:
     """A command's documented options and schedule; None is manual.
 
-    :param every_run_writes: tables that a run writes although nothing is due, besides its own record.
+    :ivar required: a valid value of each option that has no default.
+    :ivar creates: a run with the required options has something to do in an empty database, too.
+    :ivar about: a run needs a row that exists; the command has tests of its own for what others are tested for together.
+    :ivar active_runs: how many runs may be under way at once, where each is about a subject of its own.
+    :ivar every_run_writes: tables that a run writes although nothing is due, besides its own record: the application's
+        own log of runs.
     """
 
     options: tuple[str, ...]
     schedule: str | None
+    required: dict[str, Any] = field(default_factory=dict)
+    creates: bool = False
+    about: bool = False
+    active_runs: int = 1
     every_run_writes: frozenset[str] = frozenset()
 
 
 COMMANDS = {
     "cleanup_webhook_events": Documented(("days", "provider", "dry_run"), "0 4 * * *"),
+    "execute_retention_policies": Documented(
+        ("firm_id", "data_type", "max_minutes", "dry_run"),
+        "0 1 * * 0",
+        every_run_writes=frozenset({"public.core_retention_executions"}),
+    ),
+    "export_user_data": Documented(
+        ("user_id", "output_dir", "format", "dry_run"), None, required={"user_id": 1}, about=True
+    ),
     "reconcile_s3": Documented(("firm_id", "deep", "dry_run"), "0 3 * * *"),
     "check_stale_deals": Documented(("firm_id", "days", "dry_run"), "0 10 * * *"),
     "generate_package_invoices": Documented(("firm_id", "reference_date", "backfill", "dry_run"), None),
     "refresh_materialized_views": Documented(
         ("view", "concurrently", "dry_run"),
         "0 5 * * *",
-        frozenset(
+        every_run_writes=frozenset(
             {
                 "public.finance_mv_refresh_log",
                 "public.mv_revenue_by_project_month",

@@ -18,7 +18,7 @@ import pytest
 from cp_ops.firms.provision import ProvisionFirm
 from cp_ops.mail.delivery import DeliverMail
 from cp_ops.runtime.errors import AlreadyRunningError, ConnectionInvalidError, OptionsError, SettingError
-from tests.integration.killed import let_leases_expire, run_killed
+from tests.integration.killed_at import let_leases_expire, run_killed
 
 PASSWORD = "correct horse battery staple 9"
 SETTINGS = {"frontend_url": "https://app.example.test", "default_from_email": "ops@example.test"}

@@ -45,6 +45,12 @@ class Settings(BaseModel):
         20_000_000, ge=0, description="Most events that one run of cleanup_webhook_events may delete."
     )
 
+    erasure_journal: str = Field(
+        "",
+        description="File that each executed erasure is noted in, for replay_erasures after a backup was restored: on "
+        "storage that is backed up apart from the database. Empty: only the database keeps the journal.",
+    )
+
     kms_backend: Literal["local", "aws"] = Field(
         "local", description="How the application encrypts fields: a local master key or AWS KMS."
     )

@@ -104,7 +104,11 @@ class Form:
 
         with suppress(TimeoutException):
             WebDriverWait(self._driver, seconds).until(
-                lambda d: not d.find_elements(By.CSS_SELECTOR, "[role=dialog][data-scope=dialog] [name=element_dry_run]")
+                lambda d: (
+                    not d.find_elements(
+                        By.CSS_SELECTOR, "[role=dialog][data-scope=dialog] [name=element_dry_run]"
+                    )
+                )
             )
             return True
         return False

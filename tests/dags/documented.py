@@ -55,9 +55,23 @@ COMMANDS = {
             }
         ),
     ),
+    "execute_erasure_request": Documented(
+        ("request_id", "confirm", "dry_run"), None, required={"request_id": 1}, about=True, active_runs=16
+    ),
+    "provision_firm": Documented(
+        (
+            *("name", "slug", "admin_email", "admin_password_ref", "invite", "timezone", "currency", "tier"),
+            *("admin_first_name", "admin_last_name", "max_users", "max_clients", "max_storage_gb"),
+            *("adopt_existing_user", "dry_run"),
+        ),
+        None,
+        required={"name": "Alder Advisers", "slug": "alder-advisers", "admin_email": "admin@alder.example"},
+        creates=True,
+    ),
 }
 SYSTEM = {
     "cp_ops_migrate": Documented((), None),
     "cp_ops_housekeeping": Documented(("dry_run",), "30 5 * * *"),
+    "replay_erasures": Documented(("journal", "dry_run"), None),
     "cp_ops_deliver_mail": Documented(("max_mails", "dry_run"), "*/5 * * * *"),
 }

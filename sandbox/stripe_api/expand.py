@@ -8,6 +8,7 @@ from typing import Any
 from .account import Account
 from .catalog import KINDS
 from .errors import ApiError, bad_parameter
+from .invoice_lines import shown_lines
 from .pages import page_of
 from .shapes import Doc, shown
 from .store import Selection
@@ -81,7 +82,7 @@ class Renderer:
     def _with_lines(self, doc: Doc) -> Doc:
         result = shown(doc)
         if doc["object"] == "invoice":
-            result["lines"] = page_of(doc["_lines"], {"limit": INLINED}, f"/v1/invoices/{doc['id']}/lines")
+            result["lines"] = page_of(shown_lines(doc), {"limit": INLINED}, f"/v1/invoices/{doc['id']}/lines")
             result["lines"]["total_count"] = len(doc["_lines"])
         return result
 

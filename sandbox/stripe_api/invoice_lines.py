@@ -48,11 +48,17 @@ def make_line(
             "subscription": None,
         },
     }  # fmt: skip
-    return {
-        **line_item(), "id": new_id("il"), "amount": amount, "currency": invoice["currency"], "subtotal": amount,
-        "description": description, "invoice": invoice["id"], "metadata": metadata, "period": period,
-        "parent": parent,
+    line = {
+        "id": new_id("il"), "amount": amount, "currency": invoice["currency"], "subtotal": amount,
+        "invoice": invoice["id"], "period": period,
     }  # fmt: skip
+    given = {"description": description, "metadata": metadata, "parent": parent}
+    return line | {name: value for name, value in given.items() if value}
+
+
+def shown_lines(invoice: Doc) -> list[Doc]:
+    """The lines with all their members; stored are only those that say something."""
+    return [{**line_item(), **line} for line in invoice["_lines"]]
 
 
 def _put_on(account: Account, invoice: Doc, item: Doc) -> None:
@@ -119,7 +125,7 @@ def delete_item(call: Call) -> Doc:
         invoice["_lines"] = [
             line
             for line in invoice["_lines"]
-            if ((line["parent"] or {}).get("invoice_item_details") or {}).get("invoice_item") != item["id"]
+            if line.get("parent", {}).get("invoice_item_details", {}).get("invoice_item") != item["id"]
         ]
         recompute(invoice)
         account.save(invoice, "invoice.updated")
@@ -168,4 +174,4 @@ def add_lines(call: Call) -> Doc:
 def list_lines(call: Call) -> Doc:
     """The lines of an invoice, all pages of them."""
     invoice = call.named("invoice")
-    return page_of(invoice["_lines"], call.params, f"/v1/invoices/{invoice['id']}/lines")
+    return page_of(shown_lines(invoice), call.params, f"/v1/invoices/{invoice['id']}/lines")

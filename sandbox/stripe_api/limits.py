@@ -30,6 +30,10 @@ class RateLimiter:
         self._calls[endpoint].append(now)
         self._calls["*"].append(now)
 
+    def forget(self) -> None:
+        """Start counting anew."""
+        self._calls.clear()
+
     def _full(self, name: str, limit: float | None, now: float) -> bool:
         calls = self._calls[name]
         while calls and calls[0] <= now - 1.0:

@@ -14,7 +14,6 @@ from .account import Account, client_secret
 from .catalog import new_id
 from .invoice_lines import make_line
 from .shapes import Doc
-from .store import Selection
 
 BATCH = 2000
 INVOICE_FIELDS = frozenset(
@@ -125,7 +124,8 @@ def _invoice(account: Account, members: Doc, rows: Rows) -> str:
         payments = (
             [{"amount": amount}] if status == "paid" and amount and not members.get("out_of_band") else []
         )
-    paid = sum(_attach(account, invoice, payment, rows) for payment in payments)
+    settled = [_attach(account, invoice, payment, rows) for payment in payments]
+    paid = sum(amount for amount, _ in settled)
     if members.get("out_of_band"):
         invoice["amount_paid_off_stripe"] = amount - paid
         paid = amount
@@ -135,12 +135,14 @@ def _invoice(account: Account, members: Doc, rows: Rows) -> str:
     )  # fmt: skip
     if status == "paid" and invoice["amount_remaining"]:
         raise ValueError(f"a paid invoice of {amount} has payments of {paid}")
-    _stamp(invoice, rows)
+    last = max((at for _, at in settled if at is not None), default=None)
+    _stamp(invoice, created if last is None or members.get("out_of_band") else last)
     rows["invoice"].append(invoice)
     return str(invoice["id"])
 
 
-def _attach(account: Account, invoice: Doc, payment: Doc, rows: Rows) -> int:
+def _attach(account: Account, invoice: Doc, payment: Doc, rows: Rows) -> tuple[int, int | None]:
+    """Add one payment of an invoice; what it paid, and when."""
     _check(payment, PAYMENT_FIELDS)
     inherited = {name: invoice[name] for name in ("customer", "currency", "created", "metadata")}
     intent = _add_payment(account, {**inherited, **payment}, rows)
@@ -156,19 +158,16 @@ def _attach(account: Account, invoice: Doc, payment: Doc, rows: Rows) -> int:
             status_transitions={"paid_at": when, "canceled_at": intent["canceled_at"]},
         )
     )  # fmt: skip
-    return int(intent["amount"]) if done else 0
+    return (intent["amount"], when) if done else (0, None)
 
 
-def _stamp(invoice: Doc, rows: Rows) -> None:
+def _stamp(invoice: Doc, paid_at: int) -> None:
     stamps, created = invoice["status_transitions"], invoice["created"]
     if invoice["status"] != "draft":
         stamps["finalized_at"] = invoice["effective_at"] = created
         invoice["number"] = invoice["number"] or f"SEED-{invoice['id'][-8:].upper()}"
     if invoice["status"] == "paid":
-        settled = [
-            row["created"] for row in rows["charge"] if row["payment_intent"] and invoice["amount_paid"]
-        ]
-        stamps["paid_at"] = settled[-1] if settled and not invoice["amount_paid_off_stripe"] else created
+        stamps["paid_at"] = paid_at
     if invoice["status"] == "void":
         stamps["voided_at"] = created
     if invoice["status"] == "uncollectible":
@@ -181,9 +180,3 @@ _BUILDERS: dict[str, Any] = {
     "payment_intent": _payment,
     "invoice": _invoice,
 }
-
-
-def totals(account: Account) -> dict[str, int]:
-    """How many objects of each kind there are."""
-    with account.store.lock:
-        return {kind: account.store.count(kind, Selection()) for kind in _BUILDERS}

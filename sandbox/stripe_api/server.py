@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -56,7 +57,8 @@ class StripeSandbox:
     key = DEFAULT_KEY
 
     def __init__(self, *, state_dir: Path | None = None, port: int = 0, **settings: Any) -> None:
-        self.account = Account.open(state_dir, Settings(**settings))
+        self._first_settings = Settings(**settings)
+        self.account = Account.open(state_dir, replace(self._first_settings))
         self.api = StripeApi(self.account, KeyRing(self.account.store))
         self._port = port
         self._thread: threading.Thread | None = None
@@ -96,6 +98,15 @@ class StripeSandbox:
             max_network_retries=max_network_retries,
             http_client=stripe.RequestsClient(timeout=timeout),
         )
+
+    def reset(self) -> None:
+        """Become a new account: no objects, no ledger, no faults, counters at zero, real time, first settings."""
+        self.account.store.reset()
+        self.account.clock.restore({})
+        self.account.settings = replace(self._first_settings)
+        self.faults.clear()
+        self.calls.reset()
+        self.api.limiter.forget()
 
     @property
     def settings(self) -> Settings:

@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS settlement (payment_intent TEXT PRIMARY KEY, due INTE
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
+_EMPTY: dict[str, Doc] = {kind: SHAPES[kind]() for kind in KINDS}
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def _value_at(doc: Doc, path: str) -> Any:
     value: Any = doc
@@ -64,11 +67,14 @@ class Store:
 
     def __init__(self, path: Path | None = None) -> None:
         self.lock = threading.RLock()
-        self.db = sqlite3.connect(
-            str(path) if path else ":memory:", check_same_thread=False, isolation_level=None
-        )
+        # Without a path SQLite keeps a temporary file, so that memory stays flat here too.
+        self.db = sqlite3.connect(str(path or ""), check_same_thread=False, isolation_level=None)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=OFF")
+        self.db.execute("PRAGMA cache_size=-32000")
+        self._create()
+
+    def _create(self) -> None:
         self.db.executescript(_LEDGER)
         for kind, about in KINDS.items():
             columns = "".join(f", {column}" for column in about.columns)
@@ -81,6 +87,13 @@ class Store:
                     f"CREATE INDEX IF NOT EXISTS {kind}_{column} ON {kind} ({column}, created, seq)"
                 )
             self.db.execute(f"CREATE INDEX IF NOT EXISTS {kind}_created ON {kind} (created, seq)")
+
+    def reset(self) -> None:
+        """Forget everything, the ledger too."""
+        with self.lock:
+            for name in [*KINDS, "ledger", "idempotency", "settlement", "state"]:
+                self.db.execute(f"DROP TABLE IF EXISTS {name}")
+            self._create()
 
     def close(self) -> None:
         """Close the database; nothing is lost, each transaction is already written."""
@@ -184,14 +197,14 @@ class Store:
 
     @staticmethod
     def _row(kind: str, doc: Doc) -> tuple[Any, ...]:
-        empty = SHAPES[kind]()
+        empty = _EMPTY[kind]
         body = {
             name: value
             for name, value in doc.items()
             if name not in {"id", "created"} and (name not in empty or empty[name] != value)
         }
         columns = (_value_at(doc, path) for path in KINDS[kind].columns.values())
-        return (doc["id"], doc["created"], *columns, json.dumps(body, separators=(",", ":")))
+        return (doc["id"], doc["created"], *columns, _ENCODE(body))
 
     @staticmethod
     def _doc(kind: str, row: tuple[Any, ...]) -> Doc:

@@ -1,0 +1,1 @@
+"""ConsultantPro's operations on Apache Airflow."""

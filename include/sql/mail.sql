@@ -1,0 +1,63 @@
+-- name: enqueue_mails
+-- Put mails into the outbox; a mail whose business key is there already is left as it is.
+INSERT INTO cp_ops.mail
+    (firm_id, kind, subject_key, step, recipient, recipient_key, sender, title, body_text, body_html, attachments,
+     created_by_run)
+SELECT mail.firm_id, mail.kind, mail.subject_key, mail.step, mail.recipient, mail.recipient_key, %(sender)s,
+       mail.title, mail.body_text, mail.body_html, mail.attachments, %(run_id)s
+FROM unnest(%(firm_ids)s::bigint[], %(kinds)s::text[], %(subject_keys)s::text[], %(steps)s::text[],
+            %(recipients)s::text[], %(recipient_keys)s::text[], %(titles)s::text[], %(texts)s::text[],
+            %(htmls)s::text[], %(attachments)s::jsonb[])
+     AS mail (firm_id, kind, subject_key, step, recipient, recipient_key, title, body_text, body_html, attachments)
+ON CONFLICT (kind, subject_key, step, recipient_key) DO NOTHING
+
+-- name: due_mails
+-- What would be sent now: due mails, and those whose delivery was cut off; oldest first, without addresses or text.
+SELECT id, firm_id, kind, state
+FROM cp_ops.mail
+WHERE (state = 'pending' AND due_at <= %(now)s) OR (state = 'sending' AND claimed_until <= %(now)s)
+ORDER BY due_at, id
+LIMIT %(max_mails)s
+
+-- name: claim_mails
+-- Claim some of the planned mails for sending; rows that another delivery has claimed are passed over.
+UPDATE cp_ops.mail
+SET state = 'sending', attempts = attempts + 1, claimed_until = now() + make_interval(secs => %(seconds)s)
+WHERE id IN (
+    SELECT id FROM cp_ops.mail
+    WHERE id = ANY(%(ids)s)
+      AND ((state = 'pending' AND due_at <= %(now)s) OR (state = 'sending' AND claimed_until <= %(now)s))
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id, firm_id, kind, recipient, sender, title, body_text, body_html, attachments, attempts, created_at
+
+-- name: mail_sent
+-- Record that the mail server has accepted a mail.
+UPDATE cp_ops.mail SET state = 'sent', sent_at = now(), claimed_until = NULL, last_error = '' WHERE id = %(id)s
+
+-- name: mail_deferred
+-- Put a mail back for a later attempt.
+UPDATE cp_ops.mail
+SET state = 'pending', claimed_until = NULL, due_at = now() + make_interval(secs => %(seconds)s), last_error = %(error)s
+WHERE id = %(id)s
+
+-- name: mail_failed
+-- Give a mail up.
+UPDATE cp_ops.mail SET state = 'failed', claimed_until = NULL, last_error = %(error)s WHERE id = %(id)s
+
+-- name: release_mails
+-- Put claimed mails back untried: the mail server could not be reached.
+UPDATE cp_ops.mail
+SET state = 'pending', claimed_until = NULL, attempts = attempts - 1
+WHERE id = ANY(%(ids)s) AND state = 'sending'
+
+-- name: forget_mails
+-- Remove address and text of mails that were sent or given up long ago; the business key stays.
+UPDATE cp_ops.mail
+SET recipient = '', title = '', body_text = '', body_html = '', attachments = '[]', forgotten_at = now()
+WHERE id IN (
+    SELECT id FROM cp_ops.mail
+    WHERE forgotten_at IS NULL AND state IN ('sent', 'failed')
+      AND COALESCE(sent_at, due_at) < %(now)s - make_interval(days => %(days)s)
+    LIMIT 5000
+)

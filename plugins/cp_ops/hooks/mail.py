@@ -1,0 +1,92 @@
+"""The mail server, through the provider's SMTP hook and connection."""
+
+from __future__ import annotations
+
+import smtplib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+from cp_ops.runtime.errors import (
+    ConnectionInvalidError,
+    RemoteConnectionLostError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+    translate,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import EmailMessage
+
+PERMANENT = 500
+"""SMTP replies from here on are final (RFC 5321, 4.2.1)."""
+
+
+class SmtpServer:
+    """Hand mails over, one recipient each, several on one connection.
+
+    The provider's own `send_email_smtp` is not used: it retries a permanent refusal, reports none when one of several
+    recipients is refused, and builds mails without a text part.
+    """
+
+    def __init__(self, conn_id: str = "smtp_default") -> None:
+        self._conn_id = conn_id
+
+    @contextmanager
+    def connect(self) -> Iterator[_SmtpConnection]:
+        """Open a connection for one batch.
+
+        :raises RemoteUnavailableError: when the server cannot be reached.
+        :raises RemoteRefusedError: when it refuses the credentials.
+        """
+        from airflow.sdk.exceptions import AirflowException
+
+        hook = SmtpHook(smtp_conn_id=self._conn_id)
+        try:
+            hook.get_conn()
+        except (OSError, smtplib.SMTPException) as error:
+            raise translate(error, doing=f"connection {self._conn_id}") from None
+        except AirflowException as error:
+            if "not found" in str(error):
+                raise ConnectionInvalidError(f"Airflow connection {self._conn_id!r} is not defined") from None
+            raise RemoteUnavailableError(f"connection {self._conn_id}: mail server not reachable") from None
+        client = hook._smtp_client  # noqa: SLF001 - the hook's public way to send is unfit, see above
+        if not isinstance(client, smtplib.SMTP):
+            raise ConnectionInvalidError(f"Airflow connection {self._conn_id!r} gave no SMTP client")
+        try:
+            yield _SmtpConnection(client)
+        finally:
+            try:
+                client.quit()
+            except (OSError, smtplib.SMTPException):
+                client.close()
+
+
+class _SmtpConnection:
+    def __init__(self, client: smtplib.SMTP) -> None:
+        self._client = client
+
+    def send(self, message: EmailMessage, recipient: str) -> None:
+        """Hand over one mail; errors name the server's reply code, not the address."""
+        try:
+            self._client.send_message(message, to_addrs=[recipient])
+        except smtplib.SMTPRecipientsRefused as error:
+            code = next(iter(error.recipients.values()))[0]
+            raise _refusal(code, "recipient refused") from None
+        except smtplib.SMTPResponseException as error:
+            raise _refusal(error.smtp_code, "mail refused") from None
+        except UnicodeError:
+            raise RemoteRefusedError(
+                "recipient refused: the address is not one that mail can be sent to"
+            ) from None
+        except (OSError, smtplib.SMTPException) as error:
+            raise RemoteConnectionLostError(
+                f"mail server closed the connection ({type(error).__name__})"
+            ) from None
+
+
+def _refusal(code: int, what: str) -> Exception:
+    kind = RemoteRefusedError if code >= PERMANENT else RemoteUnavailableError
+    return kind(f"{what} by the mail server with code {code}")

@@ -1,0 +1,100 @@
+"""How this package declares a DAG: one call that fixes what all of them share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule, conf
+
+from cp_ops.operators.alerts import report_failure
+from cp_ops.runtime.errors import Verdict, all_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cp_ops.runtime.options import JobOptions
+
+OWNER = "cp_ops"
+RETRIES = 2
+
+
+class Tag(StrEnum):
+    """The tags of this package's DAGs."""
+
+    COMMAND = "command"
+    SYSTEM = "system"
+    FINANCE = "finance"
+    DOCUMENTS = "documents"
+    CRM = "crm"
+    CALENDAR = "calendar"
+    FIRMS = "firms"
+    PRIVACY = "privacy"
+    DIRECTORY = "directory"
+    SOLANA = "solana"
+    MAIL = "mail"
+
+
+def retry_policy() -> ExceptionRetryPolicy:
+    """Turn the error table into Airflow's: what it does not list fails at once."""
+    actions = {
+        Verdict.RETRY: RetryAction.RETRY,
+        Verdict.FAIL: RetryAction.FAIL,
+        Verdict.SKIP: RetryAction.FAIL,
+    }
+    rules = [
+        RetryRule(
+            exception=error,
+            action=actions[error.verdict],
+            retry_delay=error.retry_delay if error.verdict is Verdict.RETRY else None,
+            reason=(error.__doc__ or "").splitlines()[0],
+        )
+        for error in all_errors()
+    ]
+    return ExceptionRetryPolicy(rules=rules, default=RetryAction.FAIL)
+
+
+def params_of(options: type[JobOptions]) -> dict[str, Param]:
+    """Generate the trigger form from the options model."""
+    return {name: Param(**schema) for name, schema in options.param_schemas().items()}
+
+
+def ops_dag(
+    dag_id: str,
+    *,
+    schedule: str | None,
+    options: type[JobOptions] | None,
+    doc_md: str | None,
+    tags: Sequence[Tag],
+    timeout: timedelta = timedelta(minutes=30),
+    **kwargs: Any,
+) -> DAG:
+    """Declare a DAG of this package: named as its command, its params generated from the options.
+
+    Cron schedules are read in the deployment's time zone, setting [cp_ops] timezone. One run at a time, no catch-up:
+    what is due comes from the database's state, so a skipped tick loses nothing.
+    """
+    timezone = conf.get("cp_ops", "timezone", fallback="UTC")
+    from airflow.sdk import CronTriggerTimetable
+
+    return DAG(
+        dag_id,
+        schedule=CronTriggerTimetable(schedule, timezone=timezone) if schedule else None,
+        doc_md=doc_md,
+        description=(doc_md or "").strip().splitlines()[0].rstrip("."),
+        tags=[tag.value for tag in tags],
+        params=params_of(options) if options else None,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timeout * (RETRIES + 1) + timedelta(minutes=15),
+        default_args={
+            "owner": OWNER,
+            "retries": RETRIES,
+            "retry_delay": timedelta(minutes=1),
+            "retry_policy": retry_policy(),
+            "execution_timeout": timeout,
+            "on_failure_callback": report_failure,
+        },
+        **kwargs,
+    )

@@ -1,0 +1,1 @@
+"""Personal data and retention: what is deleted when, and what must stay."""

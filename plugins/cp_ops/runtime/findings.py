@@ -1,0 +1,115 @@
+"""Findings: what a run found and a person should know. Opened once, seen again, resolved when gone."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from cp_ops.runtime.outcome import FindingCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from cp_ops.runtime.audit import Category
+    from cp_ops.runtime.database import Transaction
+
+SEEN_AGAIN_HOURS = 12
+"""A finding's `last_seen_at` moves at most this often, so that a second run right after the first writes nothing."""
+
+
+class Severity(StrEnum):
+    """How much a finding matters; the application's audit severities."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a person should know.
+
+    :param subject: ``table:id`` or another stable key; one open finding per (command, kind, firm, subject).
+    :param details: numbers and states; no personal data, no object keys, no secrets.
+    :param proposed_action: what a person can do about it, in words.
+    """
+
+    kind: str
+    subject: str
+    severity: Severity
+    proposed_action: str
+    firm_id: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class FindingsLedger:
+    """Settles what a run saw against the open findings, in a handful of statements however many there are.
+
+    What was seen is staged in the temporary table ``seen_finding``, by COPY from Python (`saw`) or by a statement of the
+    job itself; `settle` then opens, refreshes and resolves.
+    """
+
+    def __init__(self, tx: Transaction, command: str, run_id: int) -> None:
+        self._tx = tx
+        self._command = command
+        self._run_id = run_id
+
+    def saw(self, findings: Iterable[Finding]) -> int:
+        """Stage findings; gives how many."""
+        from psycopg.types.json import Jsonb
+
+        return self._tx.copy(
+            "stage_seen_findings",
+            (
+                (f.kind, f.subject, f.firm_id, f.severity.value, f.proposed_action, Jsonb(dict(f.details)))
+                for f in findings
+            ),
+        )
+
+    def settle(
+        self,
+        *,
+        kinds: Sequence[str],
+        firm_ids: Sequence[int],
+        category: Category,
+        subjects: Sequence[str] | None = None,
+    ) -> tuple[FindingCounts, dict[int, dict[str, int]]]:
+        """Open what is new (one audit event each), refresh what is known, resolve what was examined and is gone.
+
+        :param kinds: the kinds of finding that this run examined.
+        :param firm_ids: the firms that this run examined.
+        :param subjects: the subjects that this run examined, when it did not examine all of a firm.
+        :return: the counts, and per firm what was opened and resolved.
+        """
+        scope = {
+            "command": self._command,
+            "run_id": self._run_id,
+            "kinds": list(kinds),
+            "firm_ids": list(firm_ids),
+            "subjects": None if subjects is None else list(subjects),
+        }
+        opened = self._tx.rows("open_findings", category=category.value, **scope)
+        seen = self._tx.one("count_seen_findings")
+        self._tx.execute("refresh_findings", hours=SEEN_AGAIN_HOURS, **scope)
+        resolved = self._tx.rows("resolve_findings", **scope)
+        counts = FindingCounts(
+            opened=sum(row["findings"] for row in opened), resolved=sum(row["findings"] for row in resolved)
+        )
+        counts.seen_again = (seen or {"findings": 0})["findings"] - counts.opened
+        by_firm: dict[int, dict[str, int]] = {}
+        for label, rows in (("findings_opened", opened), ("findings_resolved", resolved)):
+            for row in rows:
+                if row["firm_id"] is not None:
+                    by_firm.setdefault(row["firm_id"], {})[label] = row["findings"]
+        return counts, by_firm
+
+
+@contextmanager
+def ledger(tx: Transaction, command: str, run_id: int) -> Iterator[FindingsLedger]:
+    """Open a ledger in a transaction; its staging table goes with the transaction."""
+    with tx.in_domain("runtime") as runtime:
+        runtime.execute("create_seen_finding")
+        yield FindingsLedger(runtime, command, run_id)
+        runtime.execute("drop_seen_finding")

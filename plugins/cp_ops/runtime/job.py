@@ -1,0 +1,222 @@
+"""A job, and what it sees of the world while it runs."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from cp_ops.runtime import audit, findings
+from cp_ops.runtime.database import Tenant, Transaction
+from cp_ops.runtime.firms import Firm, served_firms
+from cp_ops.runtime.options import JobOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    import psycopg
+
+    from cp_ops.runtime.lease import Lease
+    from cp_ops.runtime.outcome import Failure, FindingCounts, Outcome
+    from cp_ops.runtime.plan import Plan
+    from cp_ops.runtime.preflight import Session, Table
+    from cp_ops.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Options = TypeVar("Options", bound=JobOptions)
+
+
+class Job(ABC, Generic[Options]):
+    """One command: options in, outcome out. Knows nothing of Airflow.
+
+    A subclass names its command, the domain whose statements it runs, its options and the tables it needs; its
+    constructor takes the clients of outside systems.
+    """
+
+    command: ClassVar[str]
+    domain: ClassVar[str]
+    options: ClassVar[type[JobOptions]]
+    needs: ClassVar[tuple[Table, ...]] = ()
+
+    def scope(self, options: Options) -> str:  # noqa: ARG002 - for subclasses
+        """Name what the lease covers: the whole command, unless a job can run for several subjects at once."""
+        return ""
+
+    @abstractmethod
+    def run(self, run: JobRun, options: Options) -> None:
+        """Read, plan, apply."""
+
+
+class JobRun:
+    """What a job sees of the world: transactions that check the fence, the clock, firms, findings, audit, counters."""
+
+    def __init__(
+        self,
+        *,
+        job: Job[Any],
+        connection: psycopg.Connection[Any],
+        lease: Lease,
+        session: Session,
+        settings: Settings,
+        outcome: Outcome,
+        now: datetime,
+        on_progress: Callable[[str], None],
+    ) -> None:
+        self.command = job.command
+        self.run_id = lease.fence
+        self.dry_run = outcome.dry_run
+        self.settings = settings
+        self.session = session
+        self.outcome = outcome
+        self.now = now
+        self._domain = job.domain
+        self._connection = connection
+        self._lease = lease
+        self._on_progress = on_progress
+        self._counts: dict[int, Counter[str]] = {}
+
+    # -- firms ---------------------------------------------------------------------------------------------------
+
+    def firms(self, firm_id: int | None) -> list[Firm]:
+        """Give the firms that this run covers: one, or every active or trial one.
+
+        :raises OptionsError: when the firm does not exist or is not served.
+        """
+        with self.read() as tx, tx.in_domain("runtime") as runtime:
+            return served_firms(runtime, firm_id)
+
+    def tenants(self, firm_ids: Sequence[int]) -> list[Tenant]:
+        """Cut firms into what one transaction may see: all at once, or one by one under row-level security."""
+        if self.session.guarded:
+            return [Tenant((firm_id,), guard=firm_id) for firm_id in firm_ids]
+        return [Tenant(tuple(firm_ids))] if firm_ids else []
+
+    # -- transactions --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def read(self, tenant: Tenant | None = None, *, snapshot: bool = False) -> Iterator[Transaction]:
+        """Open a read-only transaction.
+
+        :param snapshot: read everything as of one moment (REPEATABLE READ).
+        """
+        with self._transaction(tenant) as tx:
+            level = "REPEATABLE READ" if snapshot else "READ COMMITTED"
+            tx.connection.execute(f"SET TRANSACTION ISOLATION LEVEL {level} READ ONLY".encode())
+            self._see(tx, tenant)
+            yield tx
+
+    @contextmanager
+    def write(self, tenant: Tenant | None = None) -> Iterator[Transaction]:
+        """Open a writing transaction; it holds the fence until it ends.
+
+        :raises LeaseLostError: when another run has taken over.
+        """
+        if self.dry_run:
+            raise RuntimeError(f"{self.command} tried to write in a dry run")
+        with self._transaction(tenant) as tx:
+            with tx.in_domain("runtime") as runtime:
+                self._lease.check(runtime)
+            self._see(tx, tenant)
+            yield tx
+
+    @contextmanager
+    def _transaction(self, tenant: Tenant | None) -> Iterator[Transaction]:
+        if self.session.guarded and tenant is not None and tenant.guard is None:
+            raise RuntimeError("under row-level security a transaction sees one firm: use tenants()")
+        with self._connection.transaction():
+            yield Transaction(self._connection, self._domain, self.outcome)
+
+    def _see(self, tx: Transaction, tenant: Tenant | None) -> None:
+        if tenant is not None and tenant.guard is not None:
+            with tx.in_domain("runtime") as runtime:
+                runtime.execute("set_current_firm", firm_id=tenant.guard)
+
+    # -- plan and outcome ----------------------------------------------------------------------------------------
+
+    def accept(self, plan: Plan, *, expected: str | None = None) -> bool:
+        """Record a plan, show it in the log, and tell whether to apply it: not in a dry run, not when it is empty.
+
+        :param expected: the hash of the plan that was approved.
+        :raises PlanChangedError: when the plan is another one.
+        """
+        self.outcome.planned += plan.rows
+        for action in plan.actions:
+            self.outcome.planned_kinds[action.kind] += action.rows
+        for skip in plan.skips:
+            self.outcome.skip(skip.reason, skip.rows)
+        self.outcome.plan_sha256 = plan.sha256
+        log.info("plan sha256:%s\n%s", plan.sha256, plan.table())
+        plan.require(expected)
+        return bool(plan.actions) and not self.dry_run
+
+    def done(self, kind: str, rows: int, firm_id: int | None = None) -> None:
+        """Count rows that were done, after their transaction has committed."""
+        self.outcome.done += rows
+        if rows:
+            self.outcome.done_kinds[kind] += rows
+        if firm_id is not None:
+            self.count(firm_id, kind, rows)
+
+    def skip(self, reason: str, rows: int = 1) -> None:
+        """Count rows that were passed over, with the reason."""
+        if rows:
+            self.outcome.skip(reason, rows)
+
+    def fail(self, target: str, error: BaseException, rows: int = 1) -> None:
+        """Count a row that failed and go on; the task fails at the end, naming it."""
+        failure: Failure = self.outcome.fail(target, error, rows)
+        log.error("failed %s: %s", failure.target, failure.reason)
+
+    def note(self, name: str, value: int | str) -> None:
+        """Put a number of the job's own into the outcome."""
+        self.outcome.numbers[name] = value
+
+    def remote_call(self, calls: int = 1) -> None:
+        """Count calls to an outside system."""
+        self.outcome.remote_calls += calls
+
+    def progress(self, text: str) -> None:
+        """Show how far the run is: in the log and, while it runs, in the Airflow UI."""
+        log.info("%s", text)
+        self._on_progress(text)
+
+    # -- findings and audit --------------------------------------------------------------------------------------
+
+    def count(self, firm_id: int, name: str, rows: int = 1) -> None:
+        """Count something for a firm's audit event."""
+        self._counts.setdefault(firm_id, Counter())[name] += rows
+
+    @contextmanager
+    def findings(self, tx: Transaction) -> Iterator[findings.FindingsLedger]:
+        """Settle findings inside a writing transaction."""
+        with findings.ledger(tx, self.command, self.run_id) as ledger:
+            yield ledger
+
+    def count_findings(self, settled: tuple[FindingCounts, dict[int, dict[str, int]]]) -> None:
+        """Add what `FindingsLedger.settle` gave to the outcome and to the firms' audit events."""
+        totals, by_firm = settled
+        self.outcome.findings.opened += totals.opened
+        self.outcome.findings.seen_again += totals.seen_again
+        self.outcome.findings.resolved += totals.resolved
+        for firm_id, counts in by_firm.items():
+            for name, rows in counts.items():
+                self.count(firm_id, name, rows)
+
+    def audit(self, category: audit.Category, firm_ids: Sequence[int]) -> None:
+        """Write the run's audit event of each firm; nothing in a dry run."""
+        if self.dry_run:
+            return
+        for tenant in self.tenants(firm_ids):
+            with self.write(tenant) as tx:
+                audit.record_run(
+                    tx,
+                    command=self.command,
+                    category=category,
+                    now=self.now,
+                    run_id=self.run_id,
+                    counts={firm_id: self._counts.get(firm_id, {}) for firm_id in tenant.firm_ids},
+                )

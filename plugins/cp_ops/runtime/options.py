@@ -1,0 +1,117 @@
+"""Options of a command: one pydantic model that checks them and that the DAG's params are generated from."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cp_ops.runtime.errors import OptionsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SECRET_LIKE = re.compile(r"password|secret|token|api_?key|private|credential|passphrase", re.IGNORECASE)
+"""What a param that would hold a secret is called. A *reference* to one ends in `_ref`."""
+
+
+class JobOptions(BaseModel):
+    """Options that every command has. Unknown options are refused: a typo must not widen a run to every firm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    dry_run: bool = Field(
+        default=False,
+        title="Dry run",
+        description="Show the plan and change nothing: no row, no mail, no finding, no audit event.",
+    )
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Self:
+        """Check the options that a run was given.
+
+        :raises OptionsError: naming the first wrong field, its problem and the fix.
+        """
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            raise cls._explain(error) from None
+
+    def recorded(self) -> dict[str, Any]:
+        """Give the options as `cp_ops.job_run` keeps them: without those marked personal, and as JSON."""
+        personal = {
+            name
+            for name, field in type(self).model_fields.items()
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("personal")
+        }
+        return self.model_dump(mode="json", exclude=personal)
+
+    @classmethod
+    def _explain(cls, error: ValidationError) -> OptionsError:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        field = str(problem["loc"][0]) if problem["loc"] else "options"
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(field, cls.model_fields, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known options: {', '.join(cls.model_fields)}"
+            return OptionsError(field, "unknown option", hint)
+        description = cls.model_fields[field].description if field in cls.model_fields else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        return OptionsError(field, message[:1].lower() + message[1:], description or "")
+
+    @classmethod
+    def param_schemas(cls) -> dict[str, dict[str, Any]]:
+        """Give, per option, what Airflow's `Param` takes: default, title, description and JSON schema keywords.
+
+        Required options have no default. Optional ones get ``null`` as first type, which the trigger form understands.
+        """
+        schema = cls.model_json_schema()
+        order = [*(n for n in cls.model_fields if n != "dry_run"), "dry_run"]
+        return {name: _param(name, schema, required=cls.model_fields[name].is_required()) for name in order}
+
+
+class FirmOptions(JobOptions):
+    """Options of a command that works firm by firm."""
+
+    firm_id: int | None = Field(
+        default=None,
+        gt=0,
+        title="Firm",
+        description="Id of one firm (firm_firm.id). Empty: every firm whose status is active or trial.",
+    )
+
+
+def _param(name: str, schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    prop = dict(schema["properties"][name])
+    alternatives = [_resolve(option, schema) for option in prop.pop("anyOf", [])] or [_resolve(prop, schema)]
+    param: dict[str, Any] = {"title": prop.get("title", name), "description": prop.get("description", "")}
+    types: list[str] = []
+    for option in alternatives:
+        option = {**option}  # noqa: PLW2901 - a copy, so that the model's cached schema stays as it is
+        kind = option.pop("type", "string")
+        types.append(kind)
+        if kind != "null":
+            param.update(
+                {
+                    k: v
+                    for k, v in option.items()
+                    if k not in ("default", "title", "description", "const", "personal")
+                }
+            )
+            if "enum" not in param and "const" in option:
+                param["enum"] = [option["const"]]
+    param.update({k: v for k, v in prop.items() if k in ("examples", "section", "values_display", "format")})
+    param["type"] = ["null", *(t for t in types if t != "null")] if "null" in types else types[0]
+    if "null" in types and "enum" in param:
+        param["enum"] = [None, *param["enum"]]
+    if not required:
+        param["default"] = prop.get("default")
+    return param
+
+
+def _resolve(option: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in option:
+        found: dict[str, Any] = schema["$defs"][option["$ref"].rsplit("/", 1)[1]]
+        return {k: v for k, v in found.items() if k in ("type", "enum", "const")}
+    return option

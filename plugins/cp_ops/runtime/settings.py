@@ -1,0 +1,104 @@
+"""The deployment's settings: section [cp_ops] of Airflow's configuration as one typed object.
+
+Operators read it once and pass it down; nothing else looks at configuration or environment. Secrets are not settings:
+they are Airflow connections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cp_ops.runtime.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Settings(BaseModel):
+    """What a deployment can set. Every field is one option of section [cp_ops]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timezone: str = Field("UTC", description="IANA time zone of the DAGs' schedules.")
+    frontend_url: str = Field(
+        "", description="Root of the application's web pages; links in mails start with it."
+    )
+    default_from_email: str = Field("", description="Sender of mails.")
+    alert_email: str = Field("", description="Who is mailed when a task fails; empty: nobody.")
+    run_retention_days: int = Field(400, ge=30, description="How long cp_ops keeps its records of runs.")
+    mail_retention_days: int = Field(30, ge=1, description="How long the outbox keeps a sent mail's text.")
+
+    webhook_retention_days: int = Field(
+        180, ge=30, description="Age in days from which cleanup_webhook_events deletes processed events."
+    )
+    webhook_cleanup_max_deletes: int = Field(
+        20_000_000, ge=0, description="Most events that one run of cleanup_webhook_events may delete."
+    )
+
+    kms_backend: Literal["local", "aws"] = Field(
+        "local", description="How the application encrypts fields: a local master key or AWS KMS."
+    )
+    default_firm_kms_key_id: str = Field(
+        "",
+        description="Key id of firms whose kms_key_id is empty; the application's DEFAULT_FIRM_KMS_KEY_ID.",
+    )
+    s3_orphan_grace_hours: int = Field(
+        24, ge=0, description="An object younger than this is no orphan yet: its row may still be on the way."
+    )
+    s3_min_listing_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Least share of a bucket's known objects that a listing must show to be believed.",
+    )
+
+    stale_deals_max_changes: int = Field(
+        100_000, ge=0, description="Most deals that one run of check_stale_deals may mark or unmark."
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{name!r} is not an IANA time zone") from None
+        return name
+
+    @field_validator("frontend_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError("must be an absolute URL, such as https://app.example.com")
+        return url.rstrip("/")
+
+    @classmethod
+    def load(cls, get: Callable[[str], str | None], environ: Mapping[str, str]) -> Self:
+        """Read every setting.
+
+        :param get: gives the text of an option of section [cp_ops], or None when it is not set.
+        :param environ: the environment; WEBHOOK_RETENTION_DAYS is honoured where the option is not set, as the
+            application's documentation says.
+        :raises SettingError: naming the setting that is wrong.
+        """
+        given = {name: text for name in cls.model_fields if (text := get(name)) is not None}
+        if "webhook_retention_days" not in given and (days := environ.get("WEBHOOK_RETENTION_DAYS")):
+            given["webhook_retention_days"] = days
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            raise SettingError(str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")) from None
+
+    def require(self, name: str, *, why: str) -> str:
+        """Give a text setting that a job cannot do without.
+
+        :raises SettingError: when it is empty.
+        """
+        value = getattr(self, name)
+        if not value:
+            raise SettingError(name, f"is empty, but {why}")
+        return str(value)

@@ -1,0 +1,141 @@
+"""ConsultantPro's database: the roles, the application's tables from `include/application/`, schema cp_ops."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox.processes import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sandbox.services.postgres import PostgresServer
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+APPLICATION_SQL = REPOSITORY / "include" / "application"
+
+OWNER = "consultantpro"
+JOBS = "cp_ops"
+JOBS_UNDER_RLS = "cp_ops_rls"
+ROLES = (OWNER, JOBS, JOBS_UNDER_RLS)
+
+
+@dataclass(frozen=True)
+class ApplicationDatabase:
+    """One ConsultantPro database, seen by each of its three roles."""
+
+    name: str
+    owner_dsn: str
+    cp_ops_dsn: str
+    rls_dsn: str
+
+
+def create_roles(server: PostgresServer, passwords: Mapping[str, str]) -> None:
+    """Create the login roles, or give existing ones these passwords.
+
+    `cp_ops` bypasses row-level security and owns schema cp_ops; `cp_ops_rls` has the same rights as its member
+    but is subject to the policies, as BYPASSRLS is not inherited.
+    """
+    from psycopg import sql  # noqa: PLC0415
+
+    for role in ROLES:
+        server.create_role(role, passwords[role], bypass_row_level_security=role == JOBS)
+    with server.connect() as connection:
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(JOBS), sql.Identifier(JOBS_UNDER_RLS)))
+
+
+def application_database(server: PostgresServer, name: str, passwords: Mapping[str, str]) -> ApplicationDatabase:
+    """Return the connection strings of database `name`, which need not exist yet."""
+    return ApplicationDatabase(
+        name=name,
+        owner_dsn=server.dsn(name, OWNER, passwords[OWNER]),
+        cp_ops_dsn=server.dsn(name, JOBS, passwords[JOBS]),
+        rls_dsn=server.dsn(name, JOBS_UNDER_RLS, passwords[JOBS_UNDER_RLS]),
+    )
+
+
+def create_application_database(
+    server: PostgresServer,
+    name: str,
+    passwords: Mapping[str, str],
+    *,
+    template: str | None = None,
+) -> ApplicationDatabase:
+    """Create database `name` with the application's tables and schema cp_ops, or as a copy of `template`."""
+    server.create_database(name, template=template, owner=OWNER)
+    database = application_database(server, name, passwords)
+    _grant_database(server, name)
+    if template is None:
+        create_application_tables(database)
+        upgrade_cp_ops(database)
+    return database
+
+
+def _grant_database(server: PostgresServer, name: str) -> None:
+    """Let the jobs' role make its schema: rights on a database do not travel with a template."""
+    from psycopg import sql  # noqa: PLC0415
+
+    with server.connect() as connection:
+        connection.execute(
+            sql.SQL("GRANT CREATE, TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(name), sql.Identifier(JOBS))
+        )
+
+
+def create_application_tables(database: ApplicationDatabase) -> None:
+    """Apply `include/application/*.sql` in the order of their names, without those named optional_*, as owner."""
+    import psycopg  # noqa: PLC0415
+
+    with psycopg.connect(database.owner_dsn) as connection:
+        connection.execute(
+            f"""
+            GRANT USAGE ON SCHEMA public TO {JOBS};
+            ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {JOBS};
+            ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {JOBS};
+            """
+        )
+        for script in sorted(APPLICATION_SQL.glob("*.sql")):
+            if script.name.startswith("optional_"):
+                continue
+            try:
+                connection.execute(script.read_text(encoding="utf-8").encode())
+            except psycopg.Error as error:
+                raise ServiceError(f"include/application/{script.name}: {error}") from error
+
+
+def upgrade_cp_ops(database: ApplicationDatabase) -> None:
+    """Bring schema cp_ops to its newest version, as a deployment does (`make migrate`)."""
+    if not (REPOSITORY / "plugins" / "cp_ops" / "runtime" / "migrations.py").exists() and not (
+        REPOSITORY / "plugins" / "cp_ops" / "runtime" / "migrations" / "__main__.py"
+    ).exists():
+        return
+    run_module("cp_ops.runtime.migrations", "upgrade", environment={"CP_OPS_DSN": database.cp_ops_dsn})
+
+
+def run_module(module: str, *arguments: str, environment: Mapping[str, str]) -> str:
+    """Run `python -m module` at the repository's root with plugins/ importable; return what it printed.
+
+    Raises ServiceError with the end of its output when it fails.
+    """
+    answer = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY / 'plugins'}{os.pathsep}{REPOSITORY}", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        excerpt = "\n".join(answer.stdout.splitlines()[-25:])
+        raise ServiceError(f"python -m {module} {' '.join(arguments)} failed:\n{excerpt}")
+    return answer.stdout
+
+
+def world_is_available() -> bool:
+    """Tell whether the demo world's data are part of this checkout."""
+    return (REPOSITORY / "sandbox" / "world" / "__main__.py").exists()

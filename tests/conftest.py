@@ -1,0 +1,94 @@
+"""The real peers that every integration test stands on: PostgreSQL, S3 and SMTP, one of each per session."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import application
+from sandbox.services.postgres import PostgresServer
+from sandbox.services.s3 import S3Server
+from sandbox.services.smtp import SmtpServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sandbox.application import ApplicationDatabase
+
+PASSWORDS = {role: secrets.token_urlsafe(16) for role in application.ROLES}
+TEMPLATE = "app_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One PostgreSQL cluster for the session, with the application's roles and no application database."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"), dies_with_parent=True)
+    server.start()
+    try:
+        application.create_roles(server, PASSWORDS)
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def app_template(postgres: PostgresServer) -> str:
+    """Name of a template database with the application's tables and schema cp_ops, without rows."""
+    application.create_application_database(postgres, TEMPLATE, PASSWORDS)
+    return TEMPLATE
+
+
+@pytest.fixture
+def app_db(postgres: PostgresServer, app_template: str) -> Iterator[ApplicationDatabase]:
+    """A fresh application database of this test's own: .name, .owner_dsn, .cp_ops_dsn, .rls_dsn."""
+    name = f"app_{os.getpid()}_{next(_numbers)}"
+    yield application.create_application_database(postgres, name, PASSWORDS, template=app_template)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 endpoint for the session."""
+    server = S3Server(tmp_path_factory.mktemp("s3"), dies_with_parent=True)
+    with server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An S3 bucket of one test's own; `client` is a boto3 client of the endpoint."""
+
+    name: str
+    endpoint_url: str
+    client: object
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> Iterator[Bucket]:
+    """A fresh bucket: .name, .endpoint_url, .client."""
+    client = s3_server.client()
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    client.create_bucket(Bucket=name)
+    yield Bucket(name, s3_server.endpoint_url, client)
+    s3_server.delete_bucket(name)
+
+
+@pytest.fixture(scope="session")
+def smtp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmtpServer]:
+    """One SMTP server for the session; take `smtp` for one with an empty mailbox."""
+    server = SmtpServer(tmp_path_factory.mktemp("smtp"), dies_with_parent=True)
+    with server:
+        yield server
+
+
+@pytest.fixture
+def smtp(smtp_server: SmtpServer) -> SmtpServer:
+    """The SMTP server with an empty mailbox: .host, .port, .mails(), .clear()."""
+    smtp_server.clear()
+    return smtp_server

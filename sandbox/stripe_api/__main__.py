@@ -44,7 +44,7 @@ def main() -> None:
     )
     account = Account.open(arguments.state_dir, settings)
     if arguments.import_file and not account.store.count("customer") and not account.store.count("event"):
-        from .transfer import import_lines  # noqa: PLC0415
+        from .transfer import import_lines
 
         with arguments.import_file.open(encoding="utf-8") as lines:
             import_lines(account, lines)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .catalog import new_id
 from .clock import SandboxClock
@@ -15,6 +13,10 @@ from .errors import no_such
 from .ledger import Ledger
 from .shapes import SHAPES, Doc, shown
 from .store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 DAY = 86_400
 
@@ -59,7 +61,7 @@ class Account:
 
     @classmethod
     def open(cls, state_dir: Path | None = None, settings: Settings | None = None) -> Account:
-        """An account in memory, or one that continues what ``state_dir`` holds."""
+        """Open a new account, or the one that ``state_dir`` holds."""
         if state_dir:
             state_dir.mkdir(parents=True, exist_ok=True)
         account = cls(Store(state_dir / "stripe.sqlite3" if state_dir else None), SandboxClock())
@@ -74,12 +76,12 @@ class Account:
         return Ledger(self.store)
 
     def now(self) -> int:
-        """The sandbox's time, Unix seconds."""
+        """Return the sandbox's time, Unix seconds."""
         return self.clock.now()
 
     @contextmanager
     def acting(self, request: RequestContext) -> Iterator[None]:
-        """A transaction on behalf of a request."""
+        """Open a transaction on behalf of a request."""
         with self.store.transaction():
             self.request = request
             try:
@@ -88,18 +90,30 @@ class Account:
                 self.request = RequestContext()
 
     def find(self, kind: str, object_id: str, *, param: str = "id", in_path: bool = False) -> Doc:
-        """An object that a request names, or Stripe's error for a missing one."""
+        """Find an object that a request names, or raise Stripe's error for a missing one."""
         doc = self.store.get(kind, object_id)
         if doc is None:
             raise no_such(kind, object_id, param=param, in_path=in_path)
         return doc
 
+    def mark_deleted(self, kind: str, object_id: str) -> Doc:
+        """Delete an object that other objects may still name, and return its stub."""
+        self.store.delete(kind, object_id)
+        self.store.set_state(f"deleted {kind} {object_id}", value=True)
+        return {"id": object_id, "object": kind, "deleted": True}
+
+    def deleted(self, kind: str, object_id: str) -> Doc | None:
+        """Return the stub of a deleted object, None for any other."""
+        if not self.store.state(f"deleted {kind} {object_id}"):
+            return None
+        return {"id": object_id, "object": kind, "deleted": True}
+
     def make(self, kind: str, **members: Any) -> Doc:
-        """A new object of a kind with these members, stored."""
+        """Make and store a new object of a kind with these members."""
         return self.store.insert(self.draft(kind, **members))
 
     def draft(self, kind: str, **members: Any) -> Doc:
-        """A new object of a kind, not stored."""
+        """Make a new object of a kind without storing it."""
         return {"id": new_id(kind), "created": self.now(), **SHAPES[kind](), **members}
 
     def emit(self, event_type: str, doc: Doc) -> None:
@@ -124,5 +138,5 @@ class Account:
 
 
 def client_secret(object_id: str) -> str:
-    """What a browser would confirm a payment with."""
+    """Return what a browser would confirm a payment with."""
     return f"{object_id}_secret_{secrets.token_hex(12)}"

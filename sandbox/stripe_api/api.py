@@ -7,23 +7,27 @@ import json
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from .account import Account, RequestContext
 from .call import Call
 from .catalog import API_VERSION
 from .charging import settle_due
-from .endpoints import Endpoint
 from .errors import ApiError, bad_parameter
 from .expand import Renderer, check_depth
 from .faults import Fault, Faults
 from .idempotency import Answer, IdempotencyKeys, digest_of
-from .keys import ApiKey, KeyRing
 from .limits import RateLimiter, rate_limited
 from .params import Params, checked, decode_form
-from .shapes import Doc
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from .endpoints import Endpoint
+    from .keys import ApiKey, KeyRing
+    from .shapes import Doc
 
 
 class DropConnectionError(Exception):
@@ -178,7 +182,7 @@ class _Execution:
 
 
 def _resource(kind: str) -> str:
-    from .catalog import KINDS  # noqa: PLC0415
+    from .catalog import KINDS
 
     return KINDS[kind].permission
 
@@ -192,7 +196,7 @@ def check_version(version: str | None) -> None:
 
 
 def json_response(status: int, body: Doc, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """Return a JSON answer."""
     return Response(
         json.dumps(body, separators=(",", ":")),
         status_code=status,

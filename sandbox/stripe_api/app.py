@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .api import DropConnectionError, StripeApi, json_response
 from .control import control_routes
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
 
 
 class ResettableProtocol(H11Protocol):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .account import Account
-from .shapes import Doc
+if TYPE_CHECKING:
+    from .account import Account
+    from .shapes import Doc
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Call:
     ids: dict[str, str] = field(default_factory=dict)
 
     def named(self, kind: str) -> Doc:
-        """The object that the path names; 404 when there is none."""
+        """Return the object that the path names; 404 when there is none."""
         return self.account.find(kind, self.ids["id"], in_path=True)
 
     def given(self, *names: str) -> Doc:
@@ -30,5 +31,5 @@ class Call:
         }
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A parameter, or a default."""
+        """Return a parameter, or a default."""
         return self.params.get(name, default)

@@ -71,6 +71,6 @@ KINDS: dict[str, Kind] = {
 
 
 def new_id(kind: str) -> str:
-    """A fresh id, as opaque as Stripe's: its order says nothing about time."""
+    """Return a fresh id, as opaque as Stripe's: its order says nothing about time."""
     prefix = KINDS[kind].prefix if kind in KINDS else kind
     return f"{prefix}_1{secrets.token_hex(12)}"

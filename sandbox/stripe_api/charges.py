@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from .call import Call
+from typing import TYPE_CHECKING
+
 from .pages import filters, page, time_bounds
-from .shapes import Doc
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .call import Call
+    from .shapes import Doc
 
 
 def retrieve(call: Call) -> Doc:
-    """A charge by id."""
+    """Return a charge by id."""
     return call.named("charge")
 
 

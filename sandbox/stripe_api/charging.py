@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import invoice_settlement
-from .account import Account
 from .cards import DEBIT_CURRENCY, OUTCOMES, Outcome
 from .catalog import new_id
 from .errors import DOC_URL, ApiError, invalid
 from .shapes import Doc, shown
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
 
 
 def attempt(
@@ -202,7 +204,7 @@ def settle_due(account: Account) -> int:
 
 
 def authenticate(account: Account, intent_id: str, *, succeeds: bool = True) -> Doc:
-    """The customer completes (or fails) the authentication that a payment waits for."""
+    """Complete (or fail) the authentication that a payment waits for, as its customer."""
     intent = account.find("payment_intent", intent_id)
     if intent["status"] != "requires_action":
         raise invalid(f"The PaymentIntent has a status of {intent['status']}, it asks for no action.")
@@ -228,7 +230,7 @@ def open_dispute(
     amount: int | None = None,
     status: str = "needs_response",
 ) -> Doc:
-    """A customer disputes a charge at the bank."""
+    """Open a dispute, as the customer's bank does."""
     if account.store.count("dispute", Selection({"charge": charge["id"]})):
         raise invalid(f"Charge {charge['id']} has already been disputed.")
     dispute = account.make(

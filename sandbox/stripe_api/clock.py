@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass
@@ -19,7 +22,7 @@ class SandboxClock:
     changed: Callable[[], None] | None = None
 
     def now(self) -> int:
-        """The time of the sandbox in whole seconds."""
+        """Return the time of the sandbox in whole seconds."""
         return int(time.time() + self.offset if self.frozen_at is None else self.frozen_at)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> int:
@@ -53,7 +56,7 @@ class SandboxClock:
         return self._announce()
 
     def state(self) -> dict[str, float | None]:
-        """What has to be kept to restore the clock after a restart."""
+        """Return what has to be kept to restore the clock after a restart."""
         return {"offset": self.offset, "frozen_at": self.frozen_at}
 
     def restore(self, state: dict[str, float | None]) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -20,12 +19,15 @@ from .api import StripeApi, json_response
 from .errors import ApiError
 from .shapes import Doc, shown
 
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
 PREFIX = "/_sandbox"
 Action = Callable[[StripeApi, Doc, dict[str, str]], Any]
 
 
 def control_routes(api: StripeApi) -> list[Route]:
-    """The routes of the control API."""
+    """Return the routes of the control API."""
     routes = [
         Route(PREFIX + path, _json(api, action), methods=[method])
         for (method, path), action in _ACTIONS.items()

@@ -2,18 +2,138 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .errors import ApiError, bad_parameter
 
-ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
-THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
+ZERO_DECIMAL = frozenset(
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"]
+)
+THREE_DECIMAL = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
 # Represented with two decimals that are always 00, for backwards compatibility.
 WHOLE_UNITS_ONLY = frozenset({"isk", "ugx"})
 _TWO_DECIMAL = frozenset(
-    """usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd bwp byn bzd cad cdf
-    chf cny cop crc cve czk dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gtq gyd hkd hnl htg huf idr ils
-    inr isk jmd kes kgs khr kyd kzt lak lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad
-    ngn nio nok npr nzd pab pen pgk php pkr pln qar ron rsd rub sar sbd scr sek sgd shp sle sos srd std szl
-    thb tjs top try ttd twd tzs uah ugx uyu uzs wst xcd yer zar zmw""".split()
+    [
+        "usd",
+        "aed",
+        "afn",
+        "all",
+        "amd",
+        "ang",
+        "aoa",
+        "ars",
+        "aud",
+        "awg",
+        "azn",
+        "bam",
+        "bbd",
+        "bdt",
+        "bgn",
+        "bmd",
+        "bnd",
+        "bob",
+        "brl",
+        "bsd",
+        "bwp",
+        "byn",
+        "bzd",
+        "cad",
+        "cdf",
+        "chf",
+        "cny",
+        "cop",
+        "crc",
+        "cve",
+        "czk",
+        "dkk",
+        "dop",
+        "dzd",
+        "egp",
+        "etb",
+        "eur",
+        "fjd",
+        "fkp",
+        "gbp",
+        "gel",
+        "gip",
+        "gmd",
+        "gtq",
+        "gyd",
+        "hkd",
+        "hnl",
+        "htg",
+        "huf",
+        "idr",
+        "ils",
+        "inr",
+        "isk",
+        "jmd",
+        "kes",
+        "kgs",
+        "khr",
+        "kyd",
+        "kzt",
+        "lak",
+        "lbp",
+        "lkr",
+        "lrd",
+        "lsl",
+        "mad",
+        "mdl",
+        "mkd",
+        "mmk",
+        "mnt",
+        "mop",
+        "mur",
+        "mvr",
+        "mwk",
+        "mxn",
+        "myr",
+        "mzn",
+        "nad",
+        "ngn",
+        "nio",
+        "nok",
+        "npr",
+        "nzd",
+        "pab",
+        "pen",
+        "pgk",
+        "php",
+        "pkr",
+        "pln",
+        "qar",
+        "ron",
+        "rsd",
+        "rub",
+        "sar",
+        "sbd",
+        "scr",
+        "sek",
+        "sgd",
+        "shp",
+        "sle",
+        "sos",
+        "srd",
+        "std",
+        "szl",
+        "thb",
+        "tjs",
+        "top",
+        "try",
+        "ttd",
+        "twd",
+        "tzs",
+        "uah",
+        "ugx",
+        "uyu",
+        "uzs",
+        "wst",
+        "xcd",
+        "yer",
+        "zar",
+        "zmw",
+    ]
 )
 SUPPORTED = ZERO_DECIMAL | THREE_DECIMAL | _TWO_DECIMAL
 # Smallest charge in minor units; a currency that is not listed is held to one minor unit.
@@ -31,14 +151,14 @@ def exponent(currency: str) -> int:
 
 
 def display(amount: int, currency: str) -> str:
-    """An amount for a message: ``2.50 eur``."""
+    """Return an amount for a message: ``2.50 eur``."""
     digits = exponent(currency)
     return f"{amount / 10**digits:.{digits}f} {currency}"
 
 
-def checked_currency(currency: str) -> str:
-    """The currency in lower case, as every answer shows it."""
-    code = currency.lower()
+def checked_currency(currency: Any) -> str:
+    """Return the currency in lower case, as every answer shows it."""
+    code = str(currency).lower()
     if code not in SUPPORTED:
         known = ", ".join(sorted(SUPPORTED))
         raise bad_parameter(
@@ -59,7 +179,7 @@ def check_granularity(amount: int, currency: str, param: str = "amount") -> None
 
 
 def check_charge_amount(amount: int, currency: str) -> None:
-    """What a payment intent or charge may ask for, in minor units."""
+    """Check what a payment intent or charge may ask for, in minor units."""
     if amount < 1:
         raise bad_parameter(
             "This value must be greater than or equal to 1.", param="amount", code="parameter_invalid_integer"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING
 
-from .account import Account
-from .call import Call
 from .pages import page, time_bounds
 from .params import merged_metadata
 from .payment_methods import usable
-from .shapes import Doc
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .call import Call
+    from .shapes import Doc
 
 FIELDS = (
     "address",
@@ -26,7 +29,7 @@ FIELDS = (
 
 
 def create(call: Call) -> Doc:
-    """A customer, with ``payment_method`` attached when one is given."""
+    """Create a customer, with ``payment_method`` attached when one is given."""
     account = call.account
     customer = account.make("customer", invoice_prefix=secrets.token_hex(4).upper())
     if "payment_method" in call.params:
@@ -58,8 +61,9 @@ def _apply(call: Call, account: Account, customer: Doc) -> None:
 
 
 def retrieve(call: Call) -> Doc:
-    """A customer; a deleted one is a stub that says so."""
-    return call.named("customer")
+    """Return a customer; of a deleted one only that it is deleted."""
+    stub = call.account.deleted("customer", call.ids["id"])
+    return stub or call.named("customer")
 
 
 def delete(call: Call) -> Doc:
@@ -69,11 +73,10 @@ def delete(call: Call) -> Doc:
         for method in methods:
             account.save({**method, "customer": None, "_spent": True}, "payment_method.detached")
     account.emit("customer.deleted", customer)
-    account.store.delete("customer", customer["id"])
-    return {"id": customer["id"], "object": "customer", "deleted": True}
+    return account.mark_deleted("customer", customer["id"])
 
 
 def listed(call: Call) -> Doc:
-    """Customers by e-mail (case-sensitive, as at Stripe) or creation time."""
+    """Return customers by e-mail (case-sensitive, as at Stripe) or creation time."""
     equal = {"email": call.params["email"]} if "email" in call.params else {}
     return page(call.account, "customer", call.params, Selection(equal, time_bounds(call.params, "created")))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from .account import Account
-from .call import Call
+from typing import TYPE_CHECKING
+
 from .errors import invalid
 from .pages import filters, page, time_bounds
-from .shapes import Doc
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .call import Call
+    from .shapes import Doc
 
 CLOSED_DISPUTES = ("won", "lost", "warning_closed", "prevented")
 
 
 def retrieve(call: Call) -> Doc:
-    """A dispute by id."""
+    """Return a dispute by id."""
     return call.named("dispute")
 
 
@@ -29,7 +33,7 @@ def accept(call: Call) -> Doc:
 
 
 def close(account: Account, dispute: Doc, status: str) -> Doc:
-    """The bank decides: won or lost."""
+    """End a dispute as the bank decides: won or lost."""
     if dispute["status"] in CLOSED_DISPUTES:
         raise invalid("This dispute is already closed")
     if status not in CLOSED_DISPUTES:

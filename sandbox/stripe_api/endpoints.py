@@ -6,8 +6,8 @@ and faults.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from . import (
     charges,
@@ -20,11 +20,15 @@ from . import (
     payment_methods,
     refunds,
 )
-from .call import Call
 from .catalog import ACCOUNT_ID
 from .pages import PAGE_PARAMS
 from .search import search
-from .shapes import Doc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .call import Call
+    from .shapes import Doc
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def _of(resource: str, *rows: tuple[str, Callable[[Call], Doc], str, str]) -> li
 
 
 def _own_account(call: Call) -> Doc:
-    """The account behind the key, as far as a connection test reads it."""
+    """Return the account behind the key, as far as a connection test reads it."""
     return {
         "id": ACCOUNT_ID, "object": "account", "charges_enabled": True, "country": "US",
         "default_currency": "usd", "details_submitted": True, "email": "billing@example.test",
@@ -139,8 +143,10 @@ ENDPOINTS: list[Endpoint] = [
             "POST /v1/payment_intents",
             payment_intents.create,
             "PaymentIntentCreate",
-            f"{_INTENT} {_CONFIRM} amount currency customer confirm confirmation_method payment_method_types "
-            "automatic_payment_methods",
+            (
+                f"{_INTENT} {_CONFIRM} amount currency customer confirm confirmation_method allowed_payment_method_types "
+                "automatic_payment_methods"
+            ),
         ),
         ("GET /v1/payment_intents", payment_intents.listed, "PaymentIntentList", "created customer"),
         ("GET /v1/payment_intents/{id}", payment_intents.retrieve, "PaymentIntentRetrieve", "client_secret"),

@@ -40,7 +40,7 @@ class ApiError(Exception):
         self.fields = fields
 
     def body(self) -> dict[str, Any]:
-        """The JSON body, without the members that Stripe leaves out when they are empty."""
+        """Return the JSON body, without the members that Stripe leaves out when they are empty."""
         error: dict[str, Any] = {"message": self.message, "type": self.kind}
         if self.code:
             error["code"] = self.code
@@ -52,17 +52,17 @@ class ApiError(Exception):
 
 
 def invalid(message: str, *, param: str | None = None, code: str | None = None, **fields: Any) -> ApiError:
-    """A request that the endpoint refused after it began (400)."""
+    """Return a request that the endpoint refused after it began (400)."""
     return ApiError(400, message, code=code, param=param, **fields)
 
 
 def bad_parameter(message: str, *, param: str | None, code: str | None = None) -> ApiError:
-    """A parameter that failed validation before the endpoint began (400, not stored by idempotency)."""
+    """Return a parameter that failed validation before the endpoint began (400, not stored by idempotency)."""
     return ApiError(400, message, code=code, param=param, remembered=False)
 
 
 def no_such(kind: str, object_id: str, *, param: str = "id", in_path: bool = False) -> ApiError:
-    """A missing object: 404 when the path names it, 400 when a parameter does."""
+    """Return a missing object: 404 when the path names it, 400 when a parameter does."""
     label = kind.replace("invoiceitem", "invoice item").replace("payment_method", "PaymentMethod")
     return ApiError(
         404 if in_path else 400, f"No such {label}: '{object_id}'", code="resource_missing", param=param
@@ -70,7 +70,7 @@ def no_such(kind: str, object_id: str, *, param: str = "id", in_path: bool = Fal
 
 
 def unsupported(param: str) -> ApiError:
-    """A parameter that Stripe knows and this sandbox does not model: refused, never ignored."""
+    """Return a parameter that Stripe knows and this sandbox does not model: refused, never ignored."""
     return bad_parameter(
         f"The sandbox does not model the parameter {param!r}.", param=param, code="sandbox_unsupported"
     )

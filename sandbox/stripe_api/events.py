@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from .account import Account
-from .call import Call
+from typing import TYPE_CHECKING
+
 from .errors import bad_parameter, no_such
 from .pages import page, time_bounds
-from .shapes import Doc
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .call import Call
+    from .shapes import Doc
 
 
 def retrieve(call: Call) -> Doc:
-    """An event of the last 30 days."""
+    """Return an event of the last 30 days."""
     event = call.named("event")
     if event["created"] <= _oldest_event(call.account):
         raise no_such("event", event["id"], in_path=True)

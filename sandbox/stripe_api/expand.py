@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .account import Account
 from .catalog import KINDS
 from .errors import ApiError, bad_parameter
 from .invoice_lines import shown_lines
 from .pages import page_of
 from .shapes import Doc, shown
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
 
 MAX_LEVELS = 4
 INLINED = 10
@@ -35,7 +37,7 @@ class Renderer:
         self._permit = permit
 
     def render(self, answer: Doc, paths: list[str]) -> Doc:
-        """The answer with every path expanded."""
+        """Return the answer with every path expanded."""
         check_depth(paths)
         if answer.get("object") in ("list", "search_result"):
             return self._rendered_list(answer, [path.split(".") for path in paths], [])
@@ -69,7 +71,9 @@ class Renderer:
             if holder.get(member) is not None:
                 target = about.links[dotted]
                 self._permit(target)
-                linked = self._account.find(target, _id_of(holder[member]))
+                linked_id = _id_of(holder[member])
+                stub = self._account.deleted(target, linked_id)
+                linked = stub or self._account.find(target, linked_id)
                 holder[member] = self._rendered(linked, below, path)
         elif about and any(link.startswith(dotted + ".") for link in about.links) and below:
             inner = dict(holder[member])

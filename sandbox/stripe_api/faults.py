@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import ApiError
-from .shapes import Doc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .shapes import Doc
 
 FaultKind = Literal["drop", "error", "rate_limit", "hang", "delay"]
 KINDS_OF_FAULT = ("drop", "error", "rate_limit", "hang", "delay")
@@ -51,7 +54,7 @@ class Fault:
         return self.endpoint in ("*", endpoint) and _within(self.match, params)
 
     def error(self) -> ApiError:
-        """The answer of an ``error`` fault."""
+        """Return the answer of an ``error`` fault."""
         return ApiError(
             self.status,
             "An unknown error occurred.",
@@ -90,7 +93,7 @@ class Faults:
             self._open.clear()
 
     def take(self, endpoint: str, params: Doc) -> Fault | None:
-        """The fault that this call meets, counted; one call meets at most one."""
+        """Return the fault that this call meets, counted; one call meets at most one."""
         with self._lock:
             for fault in self._open:
                 if not fault.matches(endpoint, params):
@@ -105,5 +108,5 @@ class Faults:
         return None
 
     def as_list(self) -> list[Doc]:
-        """The open orders for JSON."""
+        """Return the open orders for JSON."""
         return [asdict(fault) for fault in self]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .account import Account
 from .errors import ApiError
-from .shapes import Doc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .account import Account
+    from .shapes import Doc
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Answer:
 
 
 def digest_of(params: Doc) -> str:
-    """A digest of the request's parameters, whatever their order."""
+    """Return a digest of the request's parameters, whatever their order."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
 
 
@@ -36,7 +40,7 @@ class IdempotencyKeys:
 
     @contextmanager
     def claim(self, key: str, endpoint: str, digest: str) -> Iterator[Answer | None]:
-        """The stored answer of this key, or None: then the caller runs, while others get 409.
+        """Yield the stored answer of this key, or None: then the caller runs, while others get 409.
 
         Raises ``ApiError`` for a key of another request (400) and for one in flight (409).
         """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .account import Account
-from .call import Call
+from typing import TYPE_CHECKING
+
 from .catalog import new_id
 from .currencies import check_granularity, checked_currency
 from .errors import bad_parameter, invalid
@@ -11,6 +11,10 @@ from .pages import filters, page, page_of, time_bounds
 from .params import merged_metadata
 from .shapes import Doc, line_item
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .call import Call
 
 
 def draft_only(invoice: Doc) -> None:
@@ -23,7 +27,7 @@ def draft_only(invoice: Doc) -> None:
 
 
 def recompute(invoice: Doc) -> None:
-    """Sums from the lines; the sandbox has no taxes, discounts or credit notes."""
+    """Sum up the lines; the sandbox has no taxes, discounts or credit notes."""
     total = sum(line["amount"] for line in invoice["_lines"])
     due = max(0, total + invoice["starting_balance"])
     for name in ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"):
@@ -39,7 +43,7 @@ def make_line(
     period: Doc,
     item: str | None,
 ) -> Doc:
-    """A line of an invoice; ``item`` is the invoice item behind it."""
+    """Return a line of an invoice; ``item`` is the invoice item behind it."""
     parent = item and {
         "type": "invoice_item_details",
         "subscription_item_details": None,
@@ -57,7 +61,7 @@ def make_line(
 
 
 def shown_lines(invoice: Doc) -> list[Doc]:
-    """The lines with all their members; stored are only those that say something."""
+    """Return the lines with all their members; stored are only those that say something."""
     return [{**line_item(), **line} for line in invoice["_lines"]]
 
 
@@ -88,7 +92,7 @@ def collect_pending(account: Account, invoice: Doc) -> None:
 
 
 def create_item(call: Call) -> Doc:
-    """An invoice item, on a draft invoice or pending for the customer's next one."""
+    """Create an invoice item, on a draft invoice or pending for the customer's next one."""
     account, params = call.account, call.params
     invoice = account.find("invoice", params["invoice"], param="invoice") if "invoice" in params else None
     customer_id = params.get("customer") or (invoice or {}).get("customer")
@@ -134,7 +138,7 @@ def delete_item(call: Call) -> Doc:
 
 
 def retrieve_item(call: Call) -> Doc:
-    """An invoice item by id."""
+    """Return an invoice item by id."""
     return call.named("invoiceitem")
 
 
@@ -172,6 +176,6 @@ def add_lines(call: Call) -> Doc:
 
 
 def list_lines(call: Call) -> Doc:
-    """The lines of an invoice, all pages of them."""
+    """Return the lines of an invoice, all pages of them."""
     invoice = call.named("invoice")
     return page_of(shown_lines(invoice), call.params, f"/v1/invoices/{invoice['id']}/lines")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from .account import Account
-from .shapes import Doc
+from typing import TYPE_CHECKING
+
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .shapes import Doc
 
 PAYABLE = ("open", "uncollectible")
 
 
 def payments_of(account: Account, invoice_id: str, status: str | None = None) -> list[Doc]:
-    """The invoice payments of an invoice, newest first."""
+    """Return the invoice payments of an invoice, newest first."""
     equal = {"invoice": invoice_id} | ({"status": status} if status else {})
     return account.store.select("invoice_payment", Selection(equal), 1000)
 
@@ -56,7 +60,7 @@ def apply_payment(account: Account, payment: Doc, amount: int) -> None:
 
 
 def mark_paid(account: Account, invoice: Doc) -> None:
-    """The invoice is paid; payments that are still open are canceled."""
+    """Mark an invoice paid; payments that are still open are canceled."""
     invoice.update(status="paid", next_payment_attempt=None)
     invoice["status_transitions"]["paid_at"] = account.now()
     account.save(invoice, "invoice.updated", "invoice.paid", "invoice.payment_succeeded")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import charging, invoice_settlement
 from .account import DAY, Account
-from .call import Call
 from .catalog import ACCOUNT_ID
 from .currencies import checked_currency
 from .errors import ApiError, bad_parameter, invalid
@@ -16,11 +17,14 @@ from .payment_methods import usable
 from .shapes import Doc, shown
 from .store import Selection
 
+if TYPE_CHECKING:
+    from .call import Call
+
 _TEXTS = ("auto_advance", "description", "footer", "statement_descriptor", "custom_fields", "effective_at")
 
 
 def create(call: Call) -> Doc:
-    """A draft for a customer, with the pending items if asked."""
+    """Create a draft for a customer, with the pending items if asked."""
     account, params = call.account, call.params
     if "customer" not in params:
         raise bad_parameter("Missing required param: customer.", param="customer", code="parameter_missing")
@@ -126,7 +130,7 @@ def finalized(account: Account, invoice: Doc) -> Doc:
 
 
 def add_payment(account: Account, invoice: Doc, intent: Doc, amount: int, *, is_default: bool) -> Doc:
-    """An open invoice payment that asks ``amount`` of an intent."""
+    """Add an open invoice payment that asks ``amount`` of an intent."""
     return account.make(
         "invoice_payment", amount_requested=amount, currency=invoice["currency"], invoice=invoice["id"],
         is_default=is_default, payment={"type": "payment_intent", "payment_intent": intent["id"]},
@@ -255,7 +259,7 @@ def attach_payment(call: Call) -> Doc:
 
 
 def retrieve(call: Call) -> Doc:
-    """An invoice by id."""
+    """Return an invoice by id."""
     return call.named("invoice")
 
 
@@ -267,14 +271,14 @@ def listed(call: Call) -> Doc:
 
 
 def retrieve_payment(call: Call) -> Doc:
-    """An invoice payment by id."""
+    """Return an invoice payment by id."""
     return call.named("invoice_payment")
 
 
 def list_payments(call: Call) -> Doc:
     """Invoice payments by invoice, payment, status and creation time."""
     account, params = call.account, call.params
-    equal = {name: params[name] for name in ("invoice", "status") if name in params}
+    equal: Doc = {name: params[name] for name in ("invoice", "status") if name in params}
     if "invoice" in equal:
         account.find("invoice", equal["invoice"], param="invoice")
     if "payment" in params:

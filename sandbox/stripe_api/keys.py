@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .catalog import ACCOUNT_ID, KINDS
 from .errors import ApiError
-from .store import Store
+
+if TYPE_CHECKING:
+    from .store import Store
 
 DEFAULT_KEY = "sk_test_sandbox"
 RESOURCES = frozenset({about.permission for about in KINDS.values()} | {"account"})
@@ -66,7 +68,7 @@ class KeyRing:
             self.store.set_state("keys", keys)
 
     def authenticate(self, authorization: str | None) -> ApiKey:
-        """The key of an Authorization header (Bearer, or Basic with the key as the user name), or 401."""
+        """Return the key of an Authorization header (Bearer, or Basic with the key as the user name), or 401."""
         value = _credential(authorization)
         if value is None:
             raise ApiError(
@@ -86,7 +88,7 @@ class KeyRing:
 
 
 def masked(value: str) -> str:
-    """A key as error messages show it."""
+    """Return a key as error messages show it."""
     head = "_".join(value.split("_")[:2]) + "_" if value.count("_") > 1 else ""
     rest = value[len(head) :]
     return head + "*" * max(0, len(rest) - 4) + rest[-4:]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .store import Store
 
 
@@ -31,7 +32,7 @@ class LedgerEntry:
     idempotency_key: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The entry for JSON."""
+        """Return the entry for JSON."""
         return asdict(self)
 
 
@@ -56,7 +57,7 @@ class Ledger:
                 " idempotency_key FROM ledger WHERE ? IS NULL OR kind = ? ORDER BY entry",
                 (kind, kind),
             ).fetchall()
-        return [LedgerEntry(*row[:8], json.loads(row[8]), row[9]) for row in rows]
+        return [LedgerEntry(*(*row[:8], json.loads(row[8]), row[9])) for row in rows]
 
     def charges(self, **metadata: str) -> list[LedgerEntry]:
         """Successful charges, those whose metadata has all the given values."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .account import Account
 from .catalog import KINDS
 from .errors import bad_parameter, invalid, no_such
-from .shapes import Doc
-from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .shapes import Doc
+    from .store import Selection
 
 PAGE_PARAMS = ("limit", "starting_after", "ending_before")
 _OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -26,7 +28,7 @@ def page_limit(params: Doc) -> int:
 
 
 def time_bounds(params: Doc, name: str) -> list[tuple[str, str, int]]:
-    """``created`` or ``due_date``: one timestamp, or gt, gte, lt, lte."""
+    """Return ``created`` or ``due_date``: one timestamp, or gt, gte, lt, lte."""
     value = params.get(name)
     if value is None:
         return []
@@ -41,7 +43,7 @@ def list_object(url: str, data: list[Doc], *, has_more: bool) -> Doc:
 
 
 def page(account: Account, kind: str, params: Doc, selection: Selection, url: str | None = None) -> Doc:
-    """The page of ``kind`` that ``params`` ask for among the selected objects."""
+    """Return the page of ``kind`` that ``params`` ask for among the selected objects."""
     limit = page_limit(params)
     after, before = params.get("starting_after"), params.get("ending_before")
     if after and before:
@@ -62,7 +64,7 @@ def page(account: Account, kind: str, params: Doc, selection: Selection, url: st
 
 
 def page_of(items: list[Doc], params: Doc, url: str) -> Doc:
-    """A page of a list that is held inside one object (an invoice's lines), in its own order."""
+    """Return a page of a list that is held inside one object (an invoice's lines), in its own order."""
     limit, start = page_limit(params), 0
     ids = [item["id"] for item in items]
     if after := params.get("starting_after"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import charging
 from .account import Account, client_secret
-from .call import Call
 from .currencies import check_charge_amount, checked_currency
 from .errors import ApiError, bad_parameter, invalid
 from .pages import filters, page, time_bounds
@@ -12,6 +13,9 @@ from .params import merged_metadata
 from .payment_methods import usable
 from .shapes import Doc, shown
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .call import Call
 
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELABLE = ("requires_payment_method", "requires_confirmation", "requires_action", "requires_capture")
@@ -21,14 +25,14 @@ _TEXTS = ("description", "receipt_email", "statement_descriptor", "statement_des
 
 
 def new_intent(account: Account, **members: object) -> Doc:
-    """A stored payment intent with its client secret."""
+    """Return a stored payment intent with its client secret."""
     intent = account.draft("payment_intent", **members)
     intent["client_secret"] = client_secret(intent["id"])
     return account.store.insert(intent)
 
 
 def create(call: Call) -> Doc:
-    """A payment intent, confirmed at once with ``confirm``."""
+    """Create a payment intent; ``confirm`` charges at once."""
     account, params = call.account, call.params
     currency = checked_currency(params["currency"])
     check_charge_amount(params["amount"], currency)
@@ -53,8 +57,9 @@ def create(call: Call) -> Doc:
 
 
 def _choose_types(call: Call, intent: Doc) -> None:
-    if "payment_method_types" in call.params:
-        intent["payment_method_types"] = call.params["payment_method_types"]
+    if "allowed_payment_method_types" in call.params:
+        allowed = call.params["allowed_payment_method_types"]
+        intent.update(allowed_payment_method_types=allowed, payment_method_types=allowed)
     else:
         automatic = call.get("automatic_payment_methods", {"enabled": True})
         intent["automatic_payment_methods"] = {"allow_redirects": "always", **automatic}
@@ -158,7 +163,7 @@ def cancel(call: Call) -> Doc:
 
 
 def retrieve(call: Call) -> Doc:
-    """An intent by id."""
+    """Return an intent by id."""
     return call.named("payment_intent")
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from .account import Account
-from .call import Call
+from typing import TYPE_CHECKING
+
 from .cards import OUTCOMES, TOKENS, TestMethod
 from .errors import ApiError, bad_parameter, invalid
 from .pages import filters, page
 from .params import merged_metadata
 from .shapes import Doc, billing_details
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .call import Call
 
 _NOT_AGAIN = (
     "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with "
@@ -19,7 +23,7 @@ _NOT_AGAIN = (
 
 
 def from_token(account: Account, token: str) -> Doc:
-    """A new payment method made from a test token such as ``pm_card_visa``."""
+    """Return a new payment method made from a test token such as ``pm_card_visa``."""
     method = TOKENS[token]
     return account.make(
         "payment_method", type=method.type, _outcome=method.outcome, **_details(method, token)
@@ -51,7 +55,7 @@ def _details(method: TestMethod, token: str) -> Doc:
 
 
 def usable(account: Account, method_id: str, customer: str | None, param: str = "payment_method") -> Doc:
-    """The payment method for a payment of ``customer``; another customer's, or a spent one, is refused."""
+    """Return the payment method for a payment of ``customer``; another customer's, or a spent one, is refused."""
     if method_id in TOKENS:
         return from_token(account, method_id)
     method = account.find("payment_method", method_id, param=param)
@@ -109,7 +113,7 @@ def detach(call: Call) -> Doc:
 
 
 def create(call: Call) -> Doc:
-    """A payment method from ``card[token]=tok_...``; raw card numbers are refused, as for most accounts."""
+    """Return a payment method from ``card[token]=tok_...``; raw card numbers are refused, as for most accounts."""
     card, token = call.get("card"), None
     if call.get("type") != "card" or not isinstance(card, dict):
         raise bad_parameter(

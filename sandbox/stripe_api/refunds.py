@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from .account import Account
-from .call import Call
+from typing import TYPE_CHECKING
+
 from .currencies import check_granularity, display
 from .errors import bad_parameter, invalid
 from .pages import filters, page, time_bounds
 from .params import merged_metadata
-from .shapes import Doc
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .call import Call
+    from .shapes import Doc
 
 
 def create(call: Call) -> Doc:
@@ -75,7 +79,7 @@ def update(call: Call) -> Doc:
 
 
 def retrieve(call: Call) -> Doc:
-    """A refund by id."""
+    """Return a refund by id."""
     return call.named("refund")
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .call import Call
 from .catalog import KINDS
 from .errors import bad_parameter
 from .pages import page_limit
 from .shapes import Doc
 from .store import Selection
+
+if TYPE_CHECKING:
+    from .call import Call
 
 FIELDS: dict[str, frozenset[str]] = {
     "charge": frozenset({"amount", "created", "currency", "customer", "disputed", "refunded", "status"}),
@@ -33,7 +35,7 @@ Predicate = Callable[[Doc], bool]
 
 
 def search(kind: str) -> Callable[[Call], Doc]:
-    """The search endpoint of a kind."""
+    """Return the search endpoint of a kind."""
 
     def run(call: Call) -> Doc:
         return _searched(call, kind)
@@ -61,7 +63,7 @@ def _searched(call: Call, kind: str) -> Doc:
 
 
 def parsed(query: str, kind: str) -> Predicate:
-    """A query as a predicate: clauses joined by AND, or by OR, not both."""
+    """Return a query as a predicate: clauses joined by AND, or by OR, not both."""
     joiners = set(re.findall(r"\s(AND|OR)\s", query))
     if len(joiners) > 1:
         raise bad_parameter("You cannot combine AND and OR in one query.", param="query")

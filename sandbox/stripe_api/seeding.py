@@ -7,20 +7,35 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .account import Account, client_secret
 from .catalog import new_id
 from .invoice_lines import make_line
 from .shapes import Doc
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 BATCH = 2000
 INVOICE_FIELDS = frozenset(
-    "id customer amount currency status created due_date metadata payments number out_of_band description".split()
+    [
+        "id",
+        "customer",
+        "amount",
+        "currency",
+        "status",
+        "created",
+        "due_date",
+        "metadata",
+        "payments",
+        "number",
+        "out_of_band",
+        "description",
+    ]
 )
 PAYMENT_FIELDS = frozenset(
-    "id amount status created paid_at customer currency metadata payment_method".split()
+    ["id", "amount", "status", "created", "paid_at", "customer", "currency", "metadata", "payment_method"]
 )
 Rows = dict[str, list[Doc]]
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
@@ -17,18 +14,24 @@ from . import charging, payment_methods, seeding
 from .account import Account, RequestContext, Settings
 from .api import Calls, StripeApi
 from .app import ResettableProtocol, build_app
-from .clock import SandboxClock
 from .disputes import close
-from .faults import Faults
 from .keys import DEFAULT_KEY, KeyRing
-from .ledger import Ledger
 from .shapes import Doc, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+    from .clock import SandboxClock
+    from .faults import Faults
+    from .ledger import Ledger
 
 START_SECONDS = 10.0
 
 
 def listen(port: int = 0) -> socket.socket:
-    """A listening socket on loopback; port 0 takes a free one."""
+    """Return a listening socket on loopback; port 0 takes a free one."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
@@ -37,7 +40,7 @@ def listen(port: int = 0) -> socket.socket:
 
 
 def make_server(api: StripeApi) -> uvicorn.Server:
-    """A server for the API; it waits one second for calls under way when it stops."""
+    """Return a server for the API; it waits one second for calls under way when it stops."""
     return uvicorn.Server(
         uvicorn.Config(
             build_app(api), http=ResettableProtocol, ws="none", lifespan="off", log_level="error", access_log=False,
@@ -65,7 +68,7 @@ class StripeSandbox:
         self._server: uvicorn.Server | None = None
         self.url = ""
 
-    def __enter__(self) -> StripeSandbox:
+    def __enter__(self) -> Self:
         listener = listen(self._port)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self._server = make_server(self.api)
@@ -89,8 +92,8 @@ class StripeSandbox:
         self.account.store.close()
 
     def client(self, key: str = DEFAULT_KEY, *, max_network_retries: int = 0, timeout: float = 10.0) -> Any:
-        """A ``stripe.StripeClient`` of this sandbox; it retries nothing unless told to."""
-        import stripe  # noqa: PLC0415
+        """Return a ``stripe.StripeClient`` of this sandbox; it retries nothing unless told to."""
+        import stripe
 
         return stripe.StripeClient(
             key,
@@ -153,17 +156,17 @@ class StripeSandbox:
             return shown(charging.settle(self.account, payment_intent, result))
 
     def authenticate(self, payment_intent: str, *, succeeds: bool = True) -> Doc:
-        """The customer answers the authentication that a payment waits for."""
+        """Answer the authentication that a payment waits for, as its customer."""
         with self.account.acting(RequestContext()):
             return shown(charging.authenticate(self.account, payment_intent, succeeds=succeeds))
 
     def dispute(self, charge: str, reason: str = "general", amount: int | None = None) -> Doc:
-        """The customer disputes a charge."""
+        """Open a dispute, as the customer's bank does."""
         with self.account.acting(RequestContext()):
             found = self.account.find("charge", charge)
             return shown(charging.open_dispute(self.account, found, reason, amount))
 
     def close_dispute(self, dispute: str, status: str) -> Doc:
-        """The bank decides a dispute: won or lost."""
+        """End a dispute as the bank decides: won or lost."""
         with self.account.acting(RequestContext()):
             return shown(close(self.account, self.account.find("dispute", dispute), status))

@@ -6,10 +6,12 @@ Members that start with an underscore are the sandbox's own and are never sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .catalog import API_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Doc = dict[str, Any]
 ADDRESS: Doc = dict.fromkeys(["city", "country", "line1", "line2", "postal_code", "state"])
@@ -25,7 +27,7 @@ def billing_details() -> Doc:
 
 
 def customer() -> Doc:
-    """https://docs.stripe.com/api/customers/object"""
+    """https://docs.stripe.com/api/customers/object."""
     return {
         "object": "customer", "balance": 0, "delinquent": False, "livemode": False, "metadata": {},
         "preferred_locales": [], "tax_exempt": "none", "invoice_prefix": None, "next_invoice_sequence": 1,
@@ -36,7 +38,7 @@ def customer() -> Doc:
 
 
 def payment_method() -> Doc:
-    """https://docs.stripe.com/api/payment_methods/object"""
+    """https://docs.stripe.com/api/payment_methods/object."""
     return {
         "object": "payment_method", "allow_redisplay": "unspecified", "billing_details": billing_details(),
         "customer": None, "customer_account": None, "livemode": False, "metadata": {}, "type": "card",
@@ -44,7 +46,7 @@ def payment_method() -> Doc:
 
 
 def payment_intent() -> Doc:
-    """https://docs.stripe.com/api/payment_intents/object"""
+    """https://docs.stripe.com/api/payment_intents/object."""
     return {
         "object": "payment_intent", "amount_capturable": 0, "amount_details": {"tip": {}}, "amount_received": 0,
         "capture_method": "automatic_async", "confirmation_method": "automatic", "livemode": False,
@@ -62,7 +64,7 @@ def payment_intent() -> Doc:
 
 
 def charge() -> Doc:
-    """https://docs.stripe.com/api/charges/object"""
+    """https://docs.stripe.com/api/charges/object."""
     return {
         "object": "charge", "amount_captured": 0, "amount_refunded": 0, "billing_details": billing_details(),
         "calculated_statement_descriptor": "CONSULTANTPRO", "captured": False, "disputed": False,
@@ -79,7 +81,7 @@ def charge() -> Doc:
 
 
 def refund() -> Doc:
-    """https://docs.stripe.com/api/refunds/object"""
+    """https://docs.stripe.com/api/refunds/object."""
     return {
         "object": "refund", "metadata": {}, "status": "succeeded",
         **_nothing(
@@ -91,7 +93,7 @@ def refund() -> Doc:
 
 
 def dispute() -> Doc:
-    """https://docs.stripe.com/api/disputes/object"""
+    """https://docs.stripe.com/api/disputes/object."""
     return {
         "object": "dispute", "balance_transactions": [], "enhanced_eligibility_types": [], "evidence": {},
         "evidence_details": {"due_by": None, "enhanced_eligibility": {}, "has_evidence": False,
@@ -132,17 +134,17 @@ def invoice() -> Doc:
 
 
 def invoiceitem() -> Doc:
-    """https://docs.stripe.com/api/invoiceitems/object"""
+    """https://docs.stripe.com/api/invoiceitems/object."""
     return {
         "object": "invoiceitem", "discountable": True, "discounts": [], "livemode": False, "metadata": {},
         "proration": False, "quantity": 1, "quantity_decimal": "1", "tax_rates": [],
-        **_nothing("customer_account", "description", "invoice", "parent", "pricing", "proration_details",
+        **_nothing("customer_account", "description", "frozen_fields", "invoice", "invoicing_rules", "parent", "pricing", "proration_details",
                    "test_clock"),
     }  # fmt: skip
 
 
 def line_item() -> Doc:
-    """https://docs.stripe.com/api/invoice-line-item/object"""
+    """https://docs.stripe.com/api/invoice-line-item/object."""
     return {
         "object": "line_item", "discount_amounts": [], "discountable": True, "discounts": [],
         "livemode": False, "metadata": {}, "pretax_credit_amounts": [], "quantity": 1,
@@ -152,7 +154,7 @@ def line_item() -> Doc:
 
 
 def invoice_payment() -> Doc:
-    """https://docs.stripe.com/api/invoice-payment/object"""
+    """https://docs.stripe.com/api/invoice-payment/object."""
     return {
         "object": "invoice_payment", "amount_paid": None, "is_default": False, "livemode": False,
         "status": "open", "status_transitions": {"canceled_at": None, "paid_at": None},
@@ -160,7 +162,7 @@ def invoice_payment() -> Doc:
 
 
 def event() -> Doc:
-    """https://docs.stripe.com/api/events/object"""
+    """https://docs.stripe.com/api/events/object."""
     return {"object": "event", "api_version": API_VERSION, "livemode": False, "pending_webhooks": 0}
 
 
@@ -180,5 +182,5 @@ SHAPES: dict[str, Callable[[], Doc]] = {
 
 
 def shown(doc: Doc) -> Doc:
-    """The members of an object that leave the sandbox."""
+    """Return the members of an object that leave the sandbox."""
     return {name: value for name, value in doc.items() if not name.startswith("_")}

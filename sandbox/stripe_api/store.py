@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .catalog import KINDS
 from .shapes import SHAPES, Doc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS ledger (
@@ -139,7 +141,7 @@ class Store:
         self.db.execute(f"DELETE FROM {kind} WHERE id = ?", (object_id,))
 
     def get(self, kind: str, object_id: str) -> Doc | None:
-        """An object by id."""
+        """Return an object by id."""
         row = self.db.execute(f"SELECT id, created, body FROM {kind} WHERE id = ?", (object_id,)).fetchone()
         return None if row is None else self._doc(kind, row)
 
@@ -187,7 +189,7 @@ class Store:
             yield from (self._doc(kind, row[1:]) for row in rows)
 
     def state(self, name: str, default: Any = None) -> Any:
-        """A value of the sandbox itself that survives a restart."""
+        """Return a value of the sandbox itself that survives a restart."""
         row = self.db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
         return default if row is None else json.loads(row[0])
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from .account import Account
 from .catalog import KINDS
 from .shapes import SHAPES, Doc
 from .store import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .account import Account
 
 _LEDGER_COLUMNS = "at, kind, object, payment_intent, amount, currency, customer, metadata, idempotency_key"
 
 
 def export_lines(account: Account) -> Iterator[str]:
-    """The clock, every object in the order of its creation, then the ledger."""
+    """Write the clock, every object in the order of its creation, then the ledger."""
     yield json.dumps({"clock": account.clock.state()}) + "\n"
     for kind in KINDS:
         for doc in account.store.walk(kind):

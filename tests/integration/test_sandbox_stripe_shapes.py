@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import stripe
+
 from sandbox.stripe_api import API_VERSION
 from sandbox.stripe_api.endpoints import ENDPOINTS
 from sandbox.stripe_api.params import parameter_types
@@ -25,7 +26,15 @@ TYPES = {
 SET_AT_BIRTH = {"id", "created", "amount", "currency", "status", "client_secret", "customer"}
 # Shown by Stripe only on request (expand), on deletion, or in another situation that the sandbox does not have.
 ON_REQUEST = {
-    "customer": {"cash_balance", "deleted", "invoice_credit_balance", "sources", "subscriptions", "tax", "tax_ids"},
+    "customer": {
+        "cash_balance",
+        "deleted",
+        "invoice_credit_balance",
+        "sources",
+        "subscriptions",
+        "tax",
+        "tax_ids",
+    },
     "charge": {"refunds", "level3"},
     "invoice": {"deleted", "payments", "lines", "period_start", "period_end", "customer_account"},
     "invoiceitem": {"deleted", "date", "net_amount", "period"},
@@ -37,7 +46,7 @@ ON_REQUEST = {
 
 
 def annotated(cls: type) -> set[str]:
-    return {name for name in cls.__annotations__ if not name.startswith("_") and name not in ("OBJECT_NAME",)}
+    return {name for name in cls.__annotations__ if not name.startswith("_") and name != "OBJECT_NAME"}
 
 
 def test_the_sandbox_speaks_the_version_that_stripe_python_pins() -> None:

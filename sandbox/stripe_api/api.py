@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -77,6 +77,16 @@ class StripeApi:
 
     def __post_init__(self) -> None:
         self.idempotency = IdempotencyKeys(self.account)
+        self._first_settings = replace(self.account.settings)
+
+    def reset(self) -> None:
+        """Become a new account: no objects, no ledger, no faults, counters at zero, real time, first settings."""
+        self.account.store.reset()
+        self.account.clock.restore({})
+        self.account.settings = replace(self._first_settings)
+        self.faults.clear()
+        self.calls.reset()
+        self.limiter.forget()
 
     async def answer(self, request: Request, endpoint: Endpoint) -> Response:
         """Answer a call to an endpoint. Raises ``DropConnectionError`` when a fault says so."""

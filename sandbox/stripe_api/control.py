@@ -116,6 +116,11 @@ def _reset_calls(api: StripeApi, _: Doc, __: dict[str, str]) -> Doc:
     return api.calls.as_dict()
 
 
+def _reset(api: StripeApi, _: Doc, __: dict[str, str]) -> Doc:
+    api.reset()
+    return {"now": api.account.now()}
+
+
 def _ledger(api: StripeApi, _: Doc, __: dict[str, str]) -> Doc:
     ledger = api.account.ledger
     return {"entries": [entry.as_dict() for entry in ledger], "totals": ledger.totals()}
@@ -151,6 +156,7 @@ _ACTIONS: dict[tuple[str, str], Action] = {
     ("GET", "/calls"): lambda api, _body, _ids: api.calls.as_dict(),
     ("DELETE", "/calls"): _reset_calls,
     ("GET", "/ledger"): _ledger,
+    ("POST", "/reset"): _reset,
     ("POST", "/keys"): _add_key,
     ("DELETE", "/keys"): _revoke_key,
     ("POST", "/payment_intents/{id}/settle"): _acting(

@@ -85,7 +85,7 @@ class Renderer:
 
     def _with_lines(self, doc: Doc) -> Doc:
         result = shown(doc)
-        if doc["object"] == "invoice":
+        if "_lines" in doc:
             result["lines"] = page_of(shown_lines(doc), {"limit": INLINED}, f"/v1/invoices/{doc['id']}/lines")
             result["lines"]["total_count"] = len(doc["_lines"])
         return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
@@ -60,8 +59,7 @@ class StripeSandbox:
     key = DEFAULT_KEY
 
     def __init__(self, *, state_dir: Path | None = None, port: int = 0, **settings: Any) -> None:
-        self._first_settings = Settings(**settings)
-        self.account = Account.open(state_dir, replace(self._first_settings))
+        self.account = Account.open(state_dir, Settings(**settings))
         self.api = StripeApi(self.account, KeyRing(self.account.store))
         self._port = port
         self._thread: threading.Thread | None = None
@@ -104,12 +102,7 @@ class StripeSandbox:
 
     def reset(self) -> None:
         """Become a new account: no objects, no ledger, no faults, counters at zero, real time, first settings."""
-        self.account.store.reset()
-        self.account.clock.restore({})
-        self.account.settings = replace(self._first_settings)
-        self.faults.clear()
-        self.calls.reset()
-        self.api.limiter.forget()
+        self.api.reset()
 
     @property
     def settings(self) -> Settings:

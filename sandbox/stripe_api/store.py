@@ -51,12 +51,17 @@ class Selection:
     between: list[tuple[str, str, int]] = field(default_factory=list)
     any_of: dict[str, list[str]] = field(default_factory=dict)
 
-    def where(self) -> tuple[list[str], list[Any]]:
-        """Conditions and their values; operators and columns are ours, never a caller's text."""
+    def where(self, cursor: str | None = None) -> tuple[list[str], list[Any]]:
+        """Return conditions and their values; operators and columns are ours, never a caller's text.
+
+        With a cursor, bounds on its side are kept from the index (unary plus): SQLite would start there and
+        walk to the cursor, and a page would cost what lies before it.
+        """
+        beside = {"after": ("<", "<="), "before": (">", ">="), None: ()}[cursor]
         terms = [f"{column} = ?" for column in self.equal]
         values = list(self.equal.values())
         for column, operator, bound in self.between:
-            terms.append(f"{column} {operator} ?")
+            terms.append(f"{'+' if operator in beside else ''}{column} {operator} ?")
             values.append(bound)
         for column, options in self.any_of.items():
             terms.append(f"{column} IN ({','.join('?' * len(options))})")
@@ -166,7 +171,7 @@ class Store:
         before: tuple[int, int] | None = None,
     ) -> list[Doc]:
         """Newest first, at most ``limit``; ``before`` takes the rows next to that position, still newest first."""
-        terms, values = selection.where()
+        terms, values = selection.where(cursor="after" if after else "before" if before else None)
         if after or before:
             terms.append(f"(created, seq) {'<' if after else '>'} (?, ?)")
             values.extend(after or before or ())

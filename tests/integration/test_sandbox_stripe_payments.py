@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import stripe as stripe_python
+
 from sandbox.stripe_api import StripeSandbox
 
 if TYPE_CHECKING:
@@ -271,8 +272,8 @@ def test_a_declining_card_can_be_refused_when_it_is_attached_as_stripe_does(stri
 def test_a_payment_method_is_made_from_a_token_and_never_from_a_number(api) -> None:
     made = api.payment_methods.create({"type": "card", "card": {"token": "tok_visa"}, "metadata": {"k": "v"}})
     assert (made.card.last4, made.customer, made.metadata["k"]) == ("4242", None, "v")
+    number = {"number": "4242424242424242", "exp_month": 1, "exp_year": 2040}
     with pytest.raises(stripe_python.CardError, match="card numbers directly"):
-        number = {"number": "4242424242424242", "exp_month": 1, "exp_year": 2040}
         api.payment_methods.create({"type": "card", "card": number})
 
 

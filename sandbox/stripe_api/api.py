@@ -15,7 +15,7 @@ from .account import Account, RequestContext
 from .call import Call
 from .catalog import API_VERSION
 from .charging import settle_due
-from .errors import ApiError, bad_parameter
+from .errors import ApiError, bad_parameter, unsupported
 from .expand import Renderer, check_depth
 from .faults import Fault, Faults
 from .idempotency import Answer, IdempotencyKeys, digest_of
@@ -107,6 +107,8 @@ class StripeApi:
     ) -> tuple[int, Doc, dict[str, str]]:
         key = self.keys.authenticate(request.headers.get("authorization"))
         check_version(request.headers.get("stripe-version"))
+        if "stripe-account" in request.headers:
+            raise unsupported("Stripe-Account")
         settings = self.account.settings
         self.limiter.admit(endpoint.name, settings.rate_limit, settings.global_rate_limit)
         raw = decode_form(request.url.query if request.method == "GET" else (await request.body()).decode())
@@ -122,10 +124,12 @@ class StripeApi:
         context = RequestContext(request_id, name)
         if name is None:
             answer = await execution.run(context, None, None)
+            await execution.suffer("after")
             return answer.status, answer.body, {}
         address, digest = f"{request.method} {request.url.path}", digest_of(raw)
         with self.idempotency.claim(name, address, digest) as stored:
             answer = await execution.run(context, (address, digest), stored)
+        await execution.suffer("after")  # the call is over for Stripe: its key is no longer in flight
         headers = {"Idempotency-Key": name, "Original-Request": answer.request_id}
         return answer.status, answer.body, headers | ({"Idempotent-Replayed": "true"} if stored else {})
 
@@ -146,12 +150,11 @@ class _Execution:
         self, context: RequestContext, claim: tuple[str, str] | None, stored: Answer | None
     ) -> Answer:
         await asyncio.sleep(self.api.account.settings.latency)
-        await self._suffer("before")
-        answer = stored or self._effect(context, claim)
-        await self._suffer("after")
-        return answer
+        await self.suffer("before")
+        return stored or self._effect(context, claim)
 
-    async def _suffer(self, when: str) -> None:
+    async def suffer(self, when: str) -> None:
+        """Let the ordered fault happen, if this is its time."""
         fault = self.fault
         if fault is None or fault.when != when:
             return

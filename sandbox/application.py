@@ -41,15 +41,19 @@ def create_roles(server: PostgresServer, passwords: Mapping[str, str]) -> None:
     `cp_ops` bypasses row-level security and owns schema cp_ops; `cp_ops_rls` has the same rights as its member
     but is subject to the policies, as BYPASSRLS is not inherited.
     """
-    from psycopg import sql  # noqa: PLC0415
+    from psycopg import sql
 
     for role in ROLES:
         server.create_role(role, passwords[role], bypass_row_level_security=role == JOBS)
     with server.connect() as connection:
-        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(JOBS), sql.Identifier(JOBS_UNDER_RLS)))
+        connection.execute(
+            sql.SQL("GRANT {} TO {}").format(sql.Identifier(JOBS), sql.Identifier(JOBS_UNDER_RLS))
+        )
 
 
-def application_database(server: PostgresServer, name: str, passwords: Mapping[str, str]) -> ApplicationDatabase:
+def application_database(
+    server: PostgresServer, name: str, passwords: Mapping[str, str]
+) -> ApplicationDatabase:
     """Return the connection strings of database `name`, which need not exist yet."""
     return ApplicationDatabase(
         name=name,
@@ -78,17 +82,19 @@ def create_application_database(
 
 def _grant_database(server: PostgresServer, name: str) -> None:
     """Let the jobs' role make its schema: rights on a database do not travel with a template."""
-    from psycopg import sql  # noqa: PLC0415
+    from psycopg import sql
 
     with server.connect() as connection:
         connection.execute(
-            sql.SQL("GRANT CREATE, TEMPORARY ON DATABASE {} TO {}").format(sql.Identifier(name), sql.Identifier(JOBS))
+            sql.SQL("GRANT CREATE, TEMPORARY ON DATABASE {} TO {}").format(
+                sql.Identifier(name), sql.Identifier(JOBS)
+            )
         )
 
 
 def create_application_tables(database: ApplicationDatabase) -> None:
     """Apply `include/application/*.sql` in the order of their names, without those named optional_*, as owner."""
-    import psycopg  # noqa: PLC0415
+    import psycopg
 
     with psycopg.connect(database.owner_dsn) as connection:
         connection.execute(
@@ -109,9 +115,10 @@ def create_application_tables(database: ApplicationDatabase) -> None:
 
 def upgrade_cp_ops(database: ApplicationDatabase) -> None:
     """Bring schema cp_ops to its newest version, as a deployment does (`make migrate`)."""
-    if not (REPOSITORY / "plugins" / "cp_ops" / "runtime" / "migrations.py").exists() and not (
-        REPOSITORY / "plugins" / "cp_ops" / "runtime" / "migrations" / "__main__.py"
-    ).exists():
+    if (
+        not (REPOSITORY / "plugins" / "cp_ops" / "runtime" / "migrations.py").exists()
+        and not (REPOSITORY / "plugins" / "cp_ops" / "runtime" / "migrations" / "__main__.py").exists()
+    ):
         return
     run_module("cp_ops.runtime.migrations", "upgrade", environment={"CP_OPS_DSN": database.cp_ops_dsn})
 

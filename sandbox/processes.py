@@ -35,7 +35,12 @@ def process_identity(pid: int) -> str | None:
     """
     if sys.platform == "linux":
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            fields = (
+                Path(f"/proc/{pid}/stat")
+                .read_text(encoding="utf-8", errors="replace")
+                .rpartition(")")[2]
+                .split()
+            )
         except OSError:
             return None
         if fields[0] in {"Z", "X"}:
@@ -184,7 +189,9 @@ class ManagedProcess:
     def log_tail(self, lines: int = 20) -> str:
         """Return the last lines of the process's log."""
         try:
-            return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+            return "\n".join(
+                self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+            )
         except OSError:
             return ""
 

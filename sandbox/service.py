@@ -6,10 +6,13 @@ import os
 import shutil
 import signal
 import socket
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
+
+from typing_extensions import override
 
 from sandbox.processes import ManagedProcess, ServiceError, die_with_parent
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from sandbox.supervisor import Sandbox
 
 LOOPBACK = "127.0.0.1"
+_ANSWER_SECONDS = 5.0
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -105,6 +109,7 @@ class ProcessService(Service):
         self.process = ManagedProcess(self.name, directory)
 
     @classmethod
+    @override
     def in_sandbox(cls, sandbox: Sandbox) -> Self:
         return cls(sandbox.directory(cls.name), port=sandbox.port(cls.name))
 
@@ -131,8 +136,9 @@ class ProcessService(Service):
         except OSError as error:
             raise ServiceError(f"{self.name} in {self.directory} was never started") from error
 
+    @override
     def start(self) -> None:
-        if self.process.running() and self.healthy():
+        if self.process.running() and self._answers_within(_ANSWER_SECONDS):
             return
         self.process.stop()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -144,14 +150,26 @@ class ProcessService(Service):
         )
         self.process.wait_until(self.healthy, seconds=self.start_seconds)
 
+    def _answers_within(self, seconds: float) -> bool:
+        """Give a running process the time to answer: a busy machine is no reason to restart it."""
+        deadline = time.monotonic() + seconds
+        while not self.healthy():
+            if time.monotonic() > deadline or not self.process.running():
+                return False
+            time.sleep(0.1)
+        return True
+
+    @override
     def stop(self) -> None:
         self.process.stop()
 
+    @override
     def status(self) -> Status:
         if self.process.running() and self.healthy():
             return Status(running=True, detail=f"{self.host}:{self.port}")
         return Status(running=False, detail="stopped")
 
+    @override
     def logs(self, lines: int = 50) -> str:
         return self.process.log_tail(lines)
 
@@ -177,7 +195,7 @@ def free_port() -> int:
 def accepts_connections(port: int) -> bool:
     """Tell whether something listens on 127.0.0.1:`port`."""
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=1):
+        with socket.create_connection((LOOPBACK, port), timeout=3):
             return True
     except OSError:
         return False

@@ -178,8 +178,9 @@ class Sandbox:
 
     def _reassign_occupied_ports(self) -> None:
         """Give stopped services the port that is configured now, or another one when theirs was taken."""
+        services = self.services()  # which gives a port to every service that asks for one
         ports = self._remembered("ports")
-        for name, service in self.services().items():
+        for name, service in services.items():
             if name not in ports or service.status().running:
                 continue
             service.stop()  # leftovers of a half-dead service may hold the port

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,15 @@ from sandbox import application
 from sandbox.services.postgres import PostgresServer
 from sandbox.services.s3 import S3Server
 from sandbox.services.smtp import SmtpServer
+from tests import airflow_environment  # noqa: F401 - before anything imports Airflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sandbox.application import ApplicationDatabase
+
+# Airflow reads it when it is first imported; a developer's own ~/airflow is not for tests.
+os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="cp-ops-tests-airflow-"))
 
 PASSWORDS = {role: secrets.token_urlsafe(16) for role in application.ROLES}
 TEMPLATE = "app_template"

@@ -7,6 +7,8 @@ that reason. A provider whose table this deployment does not have is skipped wit
 Events younger than 30 days are never deleted: providers deliver again for up to 30 days, and the event's key is what
 keeps a replay from being processed twice. `days` empty means the deployment's WEBHOOK_RETENTION_DAYS (180).
 Start with a dry run: it shows how many events of which provider and firm would go.
+
+    airflow dags trigger cleanup_webhook_events --conf '{"days": 90, "dry_run": true}'
 """
 
 from __future__ import annotations

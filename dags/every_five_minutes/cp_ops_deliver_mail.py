@@ -7,6 +7,8 @@ finding and fails the task. Addresses and texts are removed `[cp_ops] mail_reten
 
 A mail is never sent twice, with one exception that SMTP leaves open: a worker killed between the server's acceptance
 and the row's commit sends that mail again, under the same Message-ID.
+
+    airflow dags trigger cp_ops_deliver_mail --conf '{"max_mails": 50}'
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Trigger it once after installing and once after every upgrade of the package; the other DAGs say so when it is due.
 It creates and changes only schema `cp_ops`, in one transaction, and does nothing when the schema is current.
 The role of connection `cp_app` must be allowed to create schema `cp_ops`, or own it.
+
+    airflow dags trigger cp_ops_migrate
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from sandbox.service import LOOPBACK, REPOSITORY, ManagedProcess, Service, ServiceError, Status
 from sandbox.services.postgres import PostgresServer
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 DATABASE = "airflow"
 ROLE = "airflow"
 _START_SECONDS = 180.0
+_ANSWER_SECONDS = 20.0
 _COMPONENTS = {
     "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
@@ -48,6 +51,7 @@ class Airflow(Service):
         self.processes = {name: ManagedProcess(name, directory, grace=15) for name in _COMPONENTS}
 
     @classmethod
+    @override
     def in_sandbox(cls, sandbox: Sandbox) -> Self:
         return cls(sandbox.directory(cls.name), sandbox)
 
@@ -66,22 +70,27 @@ class Airflow(Service):
         """The folder of the DAG files."""
         return Path(self._sandbox.setting("CP_OPS_DAGS_FOLDER", str(REPOSITORY / "dags")))
 
+    @override
     def start(self) -> None:
-        if all(process.running() for process in self.processes.values()) and not self._unhealthy():
+        if all(process.running() for process in self.processes.values()) and self._recovers_within(
+            _ANSWER_SECONDS
+        ):
             return
         self.stop()
         self.directory.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, **self._sandbox.environment()}
+        environment = {**_inherited_environment(), **self._sandbox.environment()}
         self._create_database()
         self._migrate(environment)
         for name, arguments in _COMPONENTS.items():
             self.processes[name].spawn([sys.executable, "-m", "airflow", *arguments], environment=environment)
         self._wait_until_healthy()
 
+    @override
     def stop(self) -> None:
         with ThreadPoolExecutor(max_workers=len(self.processes)) as pool:
             list(pool.map(ManagedProcess.stop, self.processes.values()))
 
+    @override
     def status(self) -> Status:
         stopped = [name for name, process in self.processes.items() if not process.running()]
         if len(stopped) == len(self.processes):
@@ -93,11 +102,13 @@ class Airflow(Service):
             return Status(running=False, detail=f"{self.base_url}: {', '.join(unhealthy)} not healthy")
         return Status(running=True, detail=self.base_url)
 
+    @override
     def logs(self, lines: int = 50) -> str:
         return "\n".join(
             f"==> {process.log_path} <==\n{process.log_tail(lines)}" for process in self.processes.values()
         )
 
+    @override
     def environment(self) -> dict[str, str]:
         schedules = self._sandbox.setting("CP_OPS_SCHEDULES", "off").lower() in {"1", "on", "true", "yes"}
         options: Mapping[str, Mapping[str, object]] = {
@@ -125,7 +136,11 @@ class Airflow(Service):
             },
             "api_auth": {"jwt_secret": self._sandbox.secret("jwt_secret", lambda: secrets.token_urlsafe(64))},
             "scheduler": {"use_job_schedule": schedules},
-            "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 10, "parsing_processes": 2},
+            "dag_processor": {
+                "refresh_interval": 10,
+                "min_file_process_interval": 10,
+                "parsing_processes": 2,
+            },
             "logging": {"colored_console_log": False},
             "usage_data_collection": {"enabled": False},
         }
@@ -171,17 +186,37 @@ class Airflow(Service):
             if time.monotonic() > deadline:
                 logs = self.logs(10)
                 self.stop()
-                raise ServiceError(f"airflow: {', '.join(unhealthy)} not healthy after {_START_SECONDS:.0f} s\n{logs}")
+                raise ServiceError(
+                    f"airflow: {', '.join(unhealthy)} not healthy after {_START_SECONDS:.0f} s\n{logs}"
+                )
             time.sleep(0.3)
+
+    def _recovers_within(self, seconds: float) -> bool:
+        """Give a running Airflow the time to answer: a busy machine is no reason to restart it."""
+        deadline = time.monotonic() + seconds
+        while self._unhealthy():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+        return True
 
     def _unhealthy(self) -> list[str]:
         """Return the components that Airflow's own health page does not call healthy."""
         try:
-            with urllib.request.urlopen(f"{self.base_url}/api/v2/monitor/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.base_url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310
                 health = json.load(answer)
         except (urllib.error.URLError, OSError, ValueError):
             return ["api-server"]
         return [name for name in _WATCHED_BY_HEALTH if (health.get(name) or {}).get("status") != "healthy"]
+
+
+def _inherited_environment() -> dict[str, str]:
+    """Return the caller's environment without what would make this Airflow another one."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONPATH" and (not name.startswith("AIRFLOW") or name.startswith("AIRFLOW__CP_OPS__"))
+    }
 
 
 def _fernet_key() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from sandbox import application
 from sandbox.service import LOOPBACK, Service, Status
 from sandbox.services.postgres import PostgresServer
@@ -40,6 +42,7 @@ class Application(Service):
         self._world_environment = world_environment
 
     @classmethod
+    @override
     def in_sandbox(cls, sandbox: Sandbox) -> Self:
         s3 = sandbox.service(S3Server)
         return cls(
@@ -62,6 +65,7 @@ class Application(Service):
         """The database's names and connection strings."""
         return application.application_database(self._server, DATABASE, self._passwords)
 
+    @override
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         application.create_roles(self._server, self._passwords)
@@ -76,17 +80,20 @@ class Application(Service):
     def stop(self) -> None:
         """Do nothing: the database stops with its server."""
 
+    @override
     def status(self) -> Status:
         if self._server.status().running and self._server.database_exists(DATABASE):
             return Status(running=True, detail=f"database {DATABASE} at {LOOPBACK}:{self._server.port}")
         return Status(running=False, detail="no database")
 
+    @override
     def logs(self, lines: int = 50) -> str:
         try:
             return "\n".join((self.directory / _SEEDED).read_text(encoding="utf-8").splitlines()[-lines:])
         except OSError:
             return ""
 
+    @override
     def environment(self) -> dict[str, str]:
         database = self.database
         connection = {

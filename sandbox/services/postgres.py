@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import quote
 
+from typing_extensions import override
+
 from sandbox.postgres_binaries import (
     Account,
     create_private_directory,
@@ -71,6 +73,7 @@ class PostgresServer(Service):
         self.process = ManagedProcess("postgres", directory, stop_signal=signal.SIGINT, grace=15)
 
     @classmethod
+    @override
     def in_sandbox(cls, sandbox: Sandbox) -> Self:
         return cls(sandbox.directory(cls.name), port=sandbox.port(cls.name))
 
@@ -86,6 +89,7 @@ class PostgresServer(Service):
         """The superuser's password."""
         return self._remembered("password")
 
+    @override
     def start(self) -> None:
         if self.process.running() and self._answers():
             return
@@ -106,6 +110,7 @@ class PostgresServer(Service):
             else:
                 return
 
+    @override
     def stop(self) -> None:
         self.process.stop()
 
@@ -117,11 +122,13 @@ class PostgresServer(Service):
             remove_private_directory(private)
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    @override
     def status(self) -> Status:
         if self.process.running() and self._answers():
             return Status(running=True, detail=f"{LOOPBACK}:{self.port}")
         return Status(running=False, detail="stopped")
 
+    @override
     def logs(self, lines: int = 50) -> str:
         return self.process.log_tail(lines)
 
@@ -135,13 +142,13 @@ class PostgresServer(Service):
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """Connect as the superuser in autocommit mode."""
-        import psycopg  # noqa: PLC0415  the status command must not need it
+        import psycopg
 
         return psycopg.connect(self.dsn(database), autocommit=True, connect_timeout=5)
 
     def create_role(self, name: str, password: str, *, bypass_row_level_security: bool = False) -> None:
         """Create a role that may log in, no superuser, or give the existing one this password."""
-        from psycopg import sql  # noqa: PLC0415
+        from psycopg import sql
 
         with self.connect() as connection:
             exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
@@ -156,7 +163,7 @@ class PostgresServer(Service):
 
     def create_database(self, name: str, *, template: str | None = None, owner: str | None = None) -> None:
         """Create a database, as a copy of `template` if given (nobody may be connected to it)."""
-        from psycopg import sql  # noqa: PLC0415
+        from psycopg import sql
 
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template:
@@ -168,10 +175,12 @@ class PostgresServer(Service):
 
     def drop_database(self, name: str) -> None:
         """Drop a database if it exists, closing the connections to it."""
-        from psycopg import sql  # noqa: PLC0415
+        from psycopg import sql
 
         with self.connect() as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
 
     def database_exists(self, name: str) -> bool:
         """Tell whether the cluster has a database of this name."""
@@ -190,7 +199,7 @@ class PostgresServer(Service):
         if private is None and account.uid is not None:
             found = find_binaries()
             if not account.reaches(self.directory) or not _runs(found, account):
-                private = create_private_directory(self.directory, account)
+                private = create_private_directory(self.directory)
                 self._remember("private_directory", str(private))
                 data = private / "data"
         if not data.exists():
@@ -233,7 +242,7 @@ class PostgresServer(Service):
         self.process.wait_until(self._answers, seconds=_START_SECONDS)
 
     def _answers(self) -> bool:
-        import psycopg  # noqa: PLC0415
+        import psycopg
 
         try:
             with self.connect() as connection:

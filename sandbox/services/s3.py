@@ -8,6 +8,8 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from typing_extensions import override
+
 from sandbox.service import ProcessService
 
 if TYPE_CHECKING:
@@ -29,20 +31,22 @@ class S3Server(ProcessService):
         """The endpoint's URL."""
         return f"http://{self.host}:{self.port}"
 
+    @override
     def command(self, port: int) -> Sequence[str]:
         return (sys.executable, "-m", "moto.server", "-H", self.host, "-p", str(port))
 
+    @override
     def healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.endpoint_url}/moto-api/", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.endpoint_url}/moto-api/", timeout=2) as answer:  # noqa: S310
                 return int(answer.status) == 200
         except (urllib.error.URLError, OSError):
             return False
 
     def client(self) -> Any:
         """Return a boto3 client of this endpoint."""
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
+        import boto3
+        from botocore.config import Config
 
         return boto3.client(
             "s3",
@@ -60,7 +64,9 @@ class S3Server(ProcessService):
             entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
             objects = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
             for start in range(0, len(objects), _KEYS_PER_DELETE):
-                client.delete_objects(Bucket=name, Delete={"Objects": objects[start : start + _KEYS_PER_DELETE]})
+                client.delete_objects(
+                    Bucket=name, Delete={"Objects": objects[start : start + _KEYS_PER_DELETE]}
+                )
         client.delete_bucket(Bucket=name)
 
     def connection(self) -> dict[str, object]:
@@ -81,6 +87,7 @@ class S3Server(ProcessService):
             },
         }
 
+    @override
     def environment(self) -> dict[str, str]:
         return {
             "AIRFLOW_CONN_CP_S3": json.dumps(self.connection()),

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from sandbox.service import ProcessService
 
 if TYPE_CHECKING:
@@ -46,9 +48,11 @@ class SmtpServer(ProcessService):
         """The directory of the accepted mails, one .eml file each."""
         return self.directory / "mails"
 
+    @override
     def command(self, port: int) -> Sequence[str]:
         return (sys.executable, "-m", "sandbox.services.smtp_server", self.host, str(port), str(self.mailbox))
 
+    @override
     def healthy(self) -> bool:
         try:
             with smtplib.SMTP(self.host, self.port, timeout=2) as client:
@@ -93,5 +97,6 @@ class SmtpServer(ProcessService):
             },
         }
 
+    @override
     def environment(self) -> dict[str, str]:
         return {"AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(self.connection())}

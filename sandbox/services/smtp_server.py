@@ -74,7 +74,7 @@ class Mailbox:
 
 
 def _cut(server: SMTP) -> None:
-    if server.transport is not None:
+    if isinstance(server.transport, asyncio.WriteTransport):
         server.transport.abort()
 
 
@@ -86,7 +86,12 @@ async def serve(host: str, port: int, mailbox: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     server = await loop.create_server(
-        lambda: SMTP(handler, hostname="sandbox.consultantpro.example", enable_SMTPUTF8=True, data_size_limit=_SIZE_LIMIT),
+        lambda: SMTP(
+            handler,
+            hostname="sandbox.consultantpro.example",
+            enable_SMTPUTF8=True,
+            data_size_limit=_SIZE_LIMIT,
+        ),
         host,
         port,
     )

@@ -37,13 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
                 files.empty_buckets(s3)
         printed["rows"] = "present before" if seed.is_seeded(conn) else "written"
         if printed["rows"] == "written":
-            manifest = seed.seed_rows(
-                conn,
-                seed=options.seed,
-                scale=options.scale,
-                document_scale=options.document_scale,
-                now=options.now,
-            )
+            try:
+                manifest = seed.seed_rows(
+                    conn,
+                    seed=options.seed,
+                    scale=options.scale,
+                    document_scale=options.document_scale,
+                    now=options.now,
+                )
+            except seed.UnseedableError as error:
+                return _refuse(str(error))
             printed |= manifest.as_json()
     if s3 is not None:
         printed["objects_put"] = seed.seed_objects(s3, document_scale=options.document_scale)
@@ -97,8 +100,8 @@ def _moment(text: str) -> datetime:
 
 def _s3_client() -> Any:
     """Return a client of the configured endpoint; None without one, as nothing here may reach AWS itself."""
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
 
     settings: dict[str, Any] = {}
     if connection := os.environ.get("AIRFLOW_CONN_CP_S3"):

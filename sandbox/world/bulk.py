@@ -178,7 +178,7 @@ def _events(cast: Cast, manifest: Manifest, count: int) -> None:
 def _varying(columns: dict[str, Any], first: int, now: datetime) -> dict[str, sql.Composable]:
     """Return, for an event's columns, what makes each of many events another one: its references, age, fate."""
     processed = sql.SQL("number % {} <> 0").format(sql.Literal(_FAILED_EVERY))
-    received = sql.SQL("{} - (number * {} % {} + 0.5) * interval '1 day'").format(
+    received = sql.SQL("{} - (number * {} % {} + 0.5) * interval '24 hours'").format(
         sql.Literal(now), sql.Literal(_AGE_STEP), sql.Literal(_YEAR)
     )
     varying: dict[str, sql.Composable] = {

@@ -58,7 +58,7 @@ class CalendarOfFirm(Record):
         key = self.insert("calendar_appointment_types", name=name, duration_minutes=minutes, **columns)
         return AppointmentType(self.world, key, self.scope)
 
-    def appointment(  # noqa: PLR0913 - what a test says about an appointment
+    def appointment(
         self,
         staff: User,
         *,

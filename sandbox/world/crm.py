@@ -95,7 +95,7 @@ class CrmOfFirm(Record):
         name = name or f"Pipeline {self.world.serial()}"
         return Pipeline(self.world, self.insert("crm_pipelines", name=name, **columns), self.scope)
 
-    def deal(  # noqa: PLR0913 - what a test says about a deal
+    def deal(
         self,
         name: str | None = None,
         *,

@@ -63,7 +63,7 @@ class WebhookEvent(Record):
         self.table = table  # type: ignore[misc]
 
 
-def insert_invoice(  # noqa: PLR0913 - an invoice has that many sides
+def insert_invoice(
     owner: Record,
     client_id: int,
     *,

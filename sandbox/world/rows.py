@@ -69,7 +69,7 @@ class Rows:
         self.now: datetime = now or self.scalar("SELECT now()")
         self.random = random.Random(seed)
         self.kms = kms or LocalKms.from_environment()
-        self._isolated = bool(
+        self.isolated = bool(
             self.scalar(
                 "SELECT c.relforcerowsecurity AND NOT r.rolbypassrls AND NOT r.rolsuper"
                 " FROM pg_class AS c, pg_roles AS r"
@@ -113,7 +113,7 @@ class Rows:
     def copy(self, table: str, rows: Iterable[Mapping[str, Any]]) -> int:
         """Insert many rows that name the same columns by COPY and return their number; keys stay unknown.
 
-        With row-level security on, all rows must belong to one firm.
+        PostgreSQL refuses COPY where row-level security holds for the connection's role.
         """
         rows = iter(rows)
         first = next(rows, None)
@@ -163,7 +163,7 @@ class Rows:
 
     def enter(self, firm_id: int | None) -> None:
         """With row-level security on, make the session this firm's."""
-        if self._isolated and firm_id is not None:
+        if self.isolated and firm_id is not None:
             self.conn.execute("SELECT set_config('app.current_firm_id', %s, false)", [str(firm_id)])
 
 

@@ -23,8 +23,8 @@ VIEWS = ("mv_revenue_by_project_month", "mv_utilization_by_user_week", "mv_utili
 MAX_DEFAULT_DOCUMENT_SCALE = 10
 
 
-class NotEmptyError(RuntimeError):
-    """The database already holds firms that the seed would have to share it with."""
+class UnseedableError(RuntimeError):
+    """The database holds firms already, or row-level security keeps their owner from filling it."""
 
 
 def seed_rows(
@@ -38,7 +38,8 @@ def seed_rows(
     """Fill the application's empty tables in one transaction and return what was planted.
 
     The same seed, scale and now give the same rows; `now` is the database's, cut to the hour, unless given.
-    Raises NotEmptyError if there are firms already.
+    Raises UnseedableError if there are firms already or row-level security holds for the connection's role: COPY
+    does not work under it, and the views would be filled with nothing.
     """
     document_scale = default_document_scale(scale) if document_scale is None else document_scale
     with conn.transaction():
@@ -46,7 +47,9 @@ def seed_rows(
         if now is None:
             world.now = world.now.replace(minute=0, second=0, microsecond=0)
         if is_seeded(conn):
-            raise NotEmptyError("the application's tables already hold firms: reset them first")
+            raise UnseedableError("the application's tables already hold firms: reset them first")
+        if world.isolated:
+            raise UnseedableError("row-level security is on: seed first, then turn it on")
         manifest = Manifest(seed=seed, scale=scale, now=world.now.isoformat())
         documents = files.planned_documents()
         for number, script in enumerate(FIRMS, start=1):

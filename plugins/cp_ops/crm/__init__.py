@@ -1,0 +1,1 @@
+"""Sales: deals without activity, and who is told of them."""

@@ -1,0 +1,12 @@
+"""Operators of sales."""
+
+from __future__ import annotations
+
+from cp_ops.crm.stale_deals import CheckStaleDeals
+from cp_ops.operators.base import JobOperator
+
+
+class CheckStaleDealsOperator(JobOperator):
+    """Mark deals without activity as stale, and alert their owners and teams."""
+
+    job_class = CheckStaleDeals

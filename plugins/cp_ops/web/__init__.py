@@ -1,0 +1,1 @@
+"""The operations page inside the Airflow UI."""

@@ -1,0 +1,109 @@
+"""Run DAGs with `dag.test()`: the real operators in the test's process, on the test's own application database."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from sandbox.world import encryption, seed
+from tests.airflow_environment import DAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import DAG
+
+    from sandbox.application import ApplicationDatabase
+    from sandbox.services.s3 import S3Server
+    from sandbox.services.smtp import SmtpServer
+
+
+def load_dags() -> dict[str, DAG]:
+    """Parse the DAG files afresh: a `dag.test()` leaves its run's params behind in the DAG object."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(DAGS))
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
+@pytest.fixture(scope="session")
+def dags() -> dict[str, DAG]:
+    """The package's DAGs, to look at."""
+    return load_dags()
+
+
+@pytest.fixture(scope="session")
+def metadata_db() -> None:
+    """Airflow's own database, in the throw-away home, with the DAGs' bundle in it."""
+    for command in (["db", "migrate"], ["dags", "reserialize"]):
+        subprocess.run([sys.executable, "-m", "airflow", *command], check=True, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished DAG run: its state, and of each task the state and the outcome."""
+
+    state: str
+    tasks: dict[str, str]
+    outcomes: dict[str, dict[str, Any]]
+
+
+@pytest.fixture
+def connections(
+    app_db: ApplicationDatabase, s3_server: S3Server, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connections and settings of a deployment, set through the environment."""
+    database = conninfo_to_dict(app_db.cp_ops_dsn)
+    definitions = {
+        "cp_app": {
+            "conn_type": "postgres",
+            "host": database["host"],
+            "port": int(database["port"]),
+            "login": database["user"],
+            "password": database["password"],
+            "schema": database["dbname"],
+        },
+        "cp_s3": s3_server.connection(),
+        "cp_kms": {"conn_type": "generic", "password": encryption.LocalKms.from_environment().master_key},
+        "smtp_default": smtp.connection(),
+    }
+    for name, definition in definitions.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(definition))
+    monkeypatch.setenv(
+        "AIRFLOW__CP_OPS__DEFAULT_FIRM_KMS_KEY_ID", encryption.LocalKms.from_environment().default_key_id
+    )
+    monkeypatch.setenv("AIRFLOW__CP_OPS__S3_ORPHAN_GRACE_HOURS", "0")
+    monkeypatch.setenv("AIRFLOW__CP_OPS__FRONTEND_URL", "https://app.example.test")
+    monkeypatch.setenv("AIRFLOW__CP_OPS__DEFAULT_FROM_EMAIL", "ops@example.test")
+
+
+@pytest.fixture
+def run_dag(metadata_db: None, connections: None) -> Callable[..., Ran]:
+    """Run a DAG once, with params."""
+
+    def run(dag_id: str, **conf: Any) -> Ran:
+        run = load_dags()[dag_id].test(run_conf=conf)
+        instances = run.get_task_instances()
+        return Ran(
+            str(run.state),
+            {ti.task_id: str(ti.state) for ti in instances},
+            {ti.task_id: ti.xcom_pull(task_ids=ti.task_id, key="outcome") for ti in instances},
+        )
+
+    return run
+
+
+@pytest.fixture
+def demo_world(app_db: ApplicationDatabase, s3_server: S3Server) -> None:
+    """The demo's firms, with their objects in S3."""
+    with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:
+        seed.seed_rows(connection)
+    seed.seed_objects(s3_server.client(), document_scale=1)

@@ -115,11 +115,6 @@ def create_application_tables(database: ApplicationDatabase) -> None:
 
 def upgrade_cp_ops(database: ApplicationDatabase) -> None:
     """Bring schema cp_ops to its newest version, as a deployment does (`make migrate`)."""
-    if (
-        not (REPOSITORY / "plugins" / "cp_ops" / "runtime" / "migrations.py").exists()
-        and not (REPOSITORY / "plugins" / "cp_ops" / "runtime" / "migrations" / "__main__.py").exists()
-    ):
-        return
     run_module("cp_ops.runtime.migrations", "upgrade", environment={"CP_OPS_DSN": database.cp_ops_dsn})
 
 
@@ -141,8 +136,3 @@ def run_module(module: str, *arguments: str, environment: Mapping[str, str]) -> 
         excerpt = "\n".join(answer.stdout.splitlines()[-25:])
         raise ServiceError(f"python -m {module} {' '.join(arguments)} failed:\n{excerpt}")
     return answer.stdout
-
-
-def world_is_available() -> bool:
-    """Tell whether the demo world's data are part of this checkout."""
-    return (REPOSITORY / "sandbox" / "world" / "__main__.py").exists()

@@ -169,18 +169,24 @@ def _wait_until_parsed(api: AirflowApi, dags_folder: Path, progress: Progress) -
     files = [path for path in dags_folder.rglob("*.py") if not path.name.startswith("_")]
     progress(f"waiting for the DAG processor to read {len(files)} files")
     deadline = time.monotonic() + _PARSE_SECONDS
-    while len(api.dags()) < len(files):
+    while unread := _unread(api, dags_folder, files):
         errors = api.import_errors()
         if errors:
             raise ServiceError("a DAG file cannot be imported\n" + "\n".join(errors))
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"Airflow knows {len(api.dags())} DAGs after {_PARSE_SECONDS:.0f} s, but there are {len(files)} files "
-                f"in {dags_folder}"
+                f"Airflow found no DAG in {', '.join(unread)} within {_PARSE_SECONDS:.0f} s. It passes over a file that "
+                "lacks the word 'dag' or the word 'airflow' ([core] dag_discovery_safe_mode)"
             )
         time.sleep(0.5)
     commands = {dag["dag_id"] for dag in api.dags(tag=COMMAND_TAG)}
     return sorted(commands | ({dag["dag_id"] for dag in api.dags()} & set(LAST)))
+
+
+def _unread(api: AirflowApi, dags_folder: Path, files: Sequence[Path]) -> list[str]:
+    """Return the files of which Airflow knows no DAG yet, relative to the folder."""
+    read = {dag["relative_fileloc"] for dag in api.dags()}
+    return sorted(name for path in files if (name := str(path.relative_to(dags_folder))) not in read)
 
 
 def _await_runs(api: AirflowApi, runs: Sequence[Run], progress: Progress) -> list[Run]:

@@ -13,6 +13,8 @@ close-date alert: 4 to 7 days left low, 0 to 3 medium, overdue by up to 14 days 
 
 A deal that somebody changes while the run is under way is left alone and counted as `changed meanwhile`; the next run
 looks at it again. More marks and unmarks than [cp_ops] stale_deals_max_changes stop the run before the first.
+
+    airflow dags trigger check_stale_deals --conf '{"firm_id": 1, "days": 45, "dry_run": true}'
 """
 
 from __future__ import annotations

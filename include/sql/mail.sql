@@ -58,6 +58,6 @@ SET recipient = '', title = '', body_text = '', body_html = '', attachments = '[
 WHERE id IN (
     SELECT id FROM cp_ops.mail
     WHERE forgotten_at IS NULL AND state IN ('sent', 'failed')
-      AND COALESCE(sent_at, due_at) < %(now)s - make_interval(days => %(days)s)
+      AND COALESCE(sent_at, due_at) < %(now)s::timestamptz - make_interval(days => %(days)s)
     LIMIT 5000
 )

@@ -130,8 +130,8 @@ DROP TABLE seen_finding
 COPY seen_finding (kind, subject, firm_id, severity, proposed_action, details) FROM STDIN
 
 -- name: count_seen_findings
--- How many findings were staged.
-SELECT count(*) AS findings FROM seen_finding
+-- How many different findings were staged.
+SELECT count(*) AS findings FROM (SELECT DISTINCT kind, firm_id, subject FROM seen_finding) AS seen
 
 -- name: open_findings
 -- Open what has no open finding yet, with one audit event each; gives how many per firm.
@@ -174,6 +174,7 @@ WITH resolved AS (
     WHERE known.command = %(command)s AND known.resolved_at IS NULL AND known.kind = ANY(%(kinds)s)
       AND (known.firm_id = ANY(%(firm_ids)s) OR known.firm_id IS NULL)
       AND (%(subjects)s::text[] IS NULL OR known.subject = ANY(%(subjects)s))
+      AND starts_with(known.subject, %(subject_prefix)s::text)
       AND NOT EXISTS (
           SELECT FROM seen_finding AS seen
           WHERE (seen.kind, seen.subject) = (known.kind, known.subject)

@@ -73,9 +73,8 @@ class Application(Service):
             application.create_application_database(self._server, DATABASE, self._passwords)
         else:
             application.upgrade_cp_ops(self.database)
-        if application.world_is_available():
-            printed = application.run_module("sandbox.world", "seed", environment=self.environment())
-            (self.directory / _SEEDED).write_text(printed, encoding="utf-8")
+        printed = application.run_module("sandbox.world", "seed", environment=self.environment())
+        (self.directory / _SEEDED).write_text(printed, encoding="utf-8")
 
     def stop(self) -> None:
         """Do nothing: the database stops with its server."""

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from sandbox import application
-from sandbox.service import REPOSITORY
 from sandbox.processes import ServiceError
+from sandbox.service import REPOSITORY
 from sandbox.services.postgres import PostgresServer
 
 

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import Field
 
 from cp_ops.runtime.audit import Category
-from cp_ops.runtime.errors import RemoteConnectionLostError, RemoteRefusedError, RemoteUnavailableError
+from cp_ops.runtime.errors import (
+    RemoteConnectionLostError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+    RowFailedError,
+)
 from cp_ops.runtime.findings import Finding, Severity
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.options import JobOptions
@@ -126,14 +131,21 @@ class DeliverMail(Job[DeliverMailOptions]):
                     tx.execute("release_mails", ids=waiting)
 
     def _send(self, run: JobRun, connection: MailConnection, mail: Mapping[str, Any]) -> None:
+        try:
+            message = compose(mail, run.now)
+        except (ValueError, LookupError) as error:
+            self._give_up(run, mail, RowFailedError(f"no mail can be made of this row ({type(error).__name__})"))
+            return
         run.remote_call()
         try:
-            connection.send(compose(mail, run.now), mail["recipient"])
+            connection.send(message, mail["recipient"])
         except RemoteRefusedError as error:
             self._give_up(run, mail, error)
         except RemoteUnavailableError as error:
             if mail["attempts"] > len(SPACING):
-                self._give_up(run, mail, error)
+                self._give_up(run, mail, RowFailedError(f"given up after {mail['attempts']} attempts: {error}"))
+                if isinstance(error, RemoteConnectionLostError):
+                    raise
                 return
             with run.write() as tx:
                 seconds = SPACING[mail["attempts"] - 1]

@@ -144,6 +144,7 @@ OUTAGE = frozenset({"500", "502", "503", "504", "InternalError", "ServiceUnavail
 DENIED = frozenset(
     {
         "AccessDenied",
+        "AccessDeniedException",
         "403",
         "401",
         "AllAccessDisabled",

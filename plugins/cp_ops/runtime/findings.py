@@ -75,12 +75,14 @@ class FindingsLedger:
         firm_ids: Sequence[int],
         category: Category,
         subjects: Sequence[str] | None = None,
+        subject_prefix: str = "",
     ) -> tuple[FindingCounts, dict[int, dict[str, int]]]:
         """Open what is new (one audit event each), refresh what is known, resolve what was examined and is gone.
 
         :param kinds: the kinds of finding that this run examined.
         :param firm_ids: the firms that this run examined.
         :param subjects: the subjects that this run examined, when it did not examine all of a firm.
+        :param subject_prefix: what the subjects that this run examined start with, such as one bucket's.
         :return: the counts, and per firm what was opened and resolved.
         """
         scope = {
@@ -89,6 +91,7 @@ class FindingsLedger:
             "kinds": list(kinds),
             "firm_ids": list(firm_ids),
             "subjects": None if subjects is None else list(subjects),
+            "subject_prefix": subject_prefix,
         }
         opened = self._tx.rows("open_findings", category=category.value, **scope)
         seen = self._tx.one("count_seen_findings")

@@ -124,6 +124,23 @@ class JobRun:
             yield tx
 
     @contextmanager
+    def temporary_tables(self, create: Sequence[str], drop: str) -> Iterator[None]:
+        """Keep temporary tables of the job's own, also in a dry run; a `read` transaction may fill them.
+
+        :param create: the named statements that make them.
+        :param drop: the named statement that drops them at the end.
+        """
+        with self._transaction(None) as tx:
+            for name in create:
+                tx.execute(name)
+        try:
+            yield
+        finally:
+            if not (self._connection.closed or self._connection.broken):
+                with self._transaction(None) as tx:
+                    tx.execute(drop)
+
+    @contextmanager
     def _transaction(self, tenant: Tenant | None) -> Iterator[Transaction]:
         if self.session.guarded and tenant is not None and tenant.guard is None:
             raise RuntimeError("under row-level security a transaction sees one firm: use tenants()")

@@ -45,6 +45,11 @@ class Settings(BaseModel):
         "",
         description="Key id of firms whose kms_key_id is empty; the application's DEFAULT_FIRM_KMS_KEY_ID.",
     )
+    s3_buckets: str = Field(
+        "",
+        description="Buckets that reconcile_s3 lists besides those that rows name, separated by commas: what is left "
+        "in them may be orphans only.",
+    )
     s3_orphan_grace_hours: int = Field(
         24, ge=0, description="An object younger than this is no orphan yet: its row may still be on the way."
     )

@@ -1,0 +1,1 @@
+"""Documents and their objects in S3."""

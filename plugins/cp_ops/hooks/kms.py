@@ -1,0 +1,101 @@
+"""The key management behind the application's encrypted fields: a local master key, or AWS KMS."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cp_ops.hooks.object_store import aws_client
+from cp_ops.runtime.errors import ConnectionInvalidError, translate
+from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms, UndecryptableError
+
+if TYPE_CHECKING:
+    from cp_ops.runtime.settings import Settings
+
+CLOSED = {
+    "InvalidCiphertextException": "KMS does not recognise the stored value",
+    "IncorrectKeyException": "the stored value was encrypted with another key",
+    "NotFoundException": "its KMS key does not exist",
+    "DisabledException": "its KMS key is disabled",
+    "KMSInvalidStateException": "its KMS key is pending deletion or unavailable",
+    "InvalidKeyUsageException": "its KMS key is not for encryption",
+}
+"""KMS errors that are about one value or one firm's key: its rows cannot be read, the others go on.
+https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
+"""
+
+
+class AwsKms:
+    """KMS_BACKEND=aws: one call of kms:Decrypt per stored value.
+
+    As the application, it gives no encryption context and lets the ciphertext say which key made it.
+
+    :param conn_id: an Airflow connection of type aws; the region is the connection's.
+    """
+
+    def __init__(self, conn_id: str = "cp_s3") -> None:
+        self._conn_id = conn_id
+        self.calls = 0
+
+    @cached_property
+    def client(self) -> Any:
+        """The boto3 client.
+
+        :raises ConnectionInvalidError: when the connection is not defined.
+        """
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+        return aws_client(
+            AwsBaseHook, self._conn_id, "with kms:Decrypt on the firms' keys", client_type="kms"
+        )
+
+    def decrypt(self, ciphertext: str, key_id: str) -> str:  # noqa: ARG002 - the ciphertext names its key
+        """Give the plain text.
+
+        :raises UndecryptableError: when KMS does not open this value, or its key is gone.
+        :raises RemoteRefusedError: when access is denied.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            blob = base64.b64decode(ciphertext, validate=True)
+        except (binascii.Error, ValueError):
+            raise UndecryptableError("the stored value is not base64") from None
+        self.calls += 1
+        try:
+            return str(self.client.decrypt(CiphertextBlob=blob)["Plaintext"].decode())
+        except UnicodeDecodeError:
+            raise UndecryptableError("the decrypted value is not text") from None
+        except ClientError as error:
+            if reason := CLOSED.get(error.response.get("Error", {}).get("Code", "")):
+                raise UndecryptableError(reason) from None
+            raise translate(error, doing="KMS decrypt") from None
+        except BotoCoreError as error:
+            raise translate(error, doing="KMS decrypt") from None
+
+
+def field_encryption(
+    settings: Settings, *, kms_conn_id: str = "cp_kms", aws_conn_id: str = "cp_s3"
+) -> FieldEncryption:
+    """Build the field encryption that the settings describe.
+
+    :param kms_conn_id: the connection whose password is the local master key, LOCAL_KMS_MASTER_KEY.
+    :raises ConnectionInvalidError: when the local backend is set and there is no such connection, or no password in it.
+    """
+    if settings.kms_backend == "aws":
+        return FieldEncryption(AwsKms(aws_conn_id), settings.default_firm_kms_key_id)
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        password = BaseHook.get_connection(kms_conn_id).password
+    except AirflowNotFoundException:
+        password = None
+    if not password:
+        raise ConnectionInvalidError(
+            f"Airflow connection {kms_conn_id!r} is not defined or has no password: create it with type generic and the "
+            "application's LOCAL_KMS_MASTER_KEY as password, or set [cp_ops] kms_backend to aws (README, Connections)"
+        )
+    return FieldEncryption(LocalKms(password), settings.default_firm_kms_key_id)

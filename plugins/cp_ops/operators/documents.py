@@ -1,0 +1,46 @@
+"""Operators of documents and their objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cp_ops.documents.s3_reconciliation import ReconcileS3
+from cp_ops.operators.base import JobOperator
+
+if TYPE_CHECKING:
+    from cp_ops.runtime.settings import Settings
+
+
+class ReconcileS3Operator(JobOperator):
+    """Compare document versions with the S3 buckets both ways and report what does not match.
+
+    Connections, as JSON (``AIRFLOW_CONN_CP_S3``, ``AIRFLOW_CONN_CP_KMS`` or any secrets backend)::
+
+        cp_s3   {"conn_type": "aws", "login": "<access key id>", "password": "<secret access key>",
+                 "extra": {"region_name": "eu-west-1"}}
+                or, with the role of the worker: {"conn_type": "aws", "extra": {"region_name": "eu-west-1",
+                 "role_arn": "arn:aws:iam::123456789012:role/cp-ops-s3-reader"}}
+        cp_kms  {"conn_type": "generic", "password": "<LOCAL_KMS_MASTER_KEY>"}, only where [cp_ops] kms_backend is local
+
+    The role needs s3:ListBucket and s3:ListBucketVersions on the buckets; for deep runs s3:GetObject and
+    s3:GetObjectAttributes on their objects; where kms_backend is aws, kms:Decrypt on the firms' keys. No right to
+    write or delete.
+
+    :param s3_conn_id: connection to S3, and to AWS KMS where kms_backend is aws.
+    :param kms_conn_id: connection whose password is the application's LOCAL_KMS_MASTER_KEY.
+    """
+
+    job_class = ReconcileS3
+
+    def __init__(self, *, s3_conn_id: str = "cp_s3", kms_conn_id: str = "cp_kms", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.s3_conn_id = s3_conn_id
+        self.kms_conn_id = kms_conn_id
+
+    def job(self, settings: Settings) -> ReconcileS3:
+        """Build the job with its clients."""
+        from cp_ops.hooks.kms import field_encryption
+        from cp_ops.hooks.object_store import S3ObjectStore
+
+        encryption = field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
+        return ReconcileS3(S3ObjectStore(self.s3_conn_id), encryption)

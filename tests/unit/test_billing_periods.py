@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -112,7 +113,7 @@ def test_the_periods_tile_the_engagement_without_gap_or_overlap(schedule, engage
         assert periods == []
         return
     assert periods[0].days.start == engagement.start
-    for earlier, later in zip(periods, periods[1:], strict=False):
+    for earlier, later in pairwise(periods):
         assert later.days.start == earlier.days.end + timedelta(days=1)
     assert periods[-1].days.start <= until
     assert periods[-1].days.end >= min(until, engagement.end)

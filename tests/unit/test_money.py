@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from babel.numbers import get_currency_precision, is_currency
@@ -81,7 +82,22 @@ def test_the_decimals_agree_with_an_independent_table():
     known = {code: get_currency_precision(code) for code in EXPONENTS if is_currency(code)}
     assert len(known) > 150
     assert [code for code, decimals in known.items() if decimals > EXPONENTS[code]] == []
-    for code in ("USD", "EUR", "GBP", "CHF", "JPY", "KRW", "VND", "XOF", "CLP", "PYG", "KWD", "BHD", "TND", "CLF"):
+    for code in (
+        "USD",
+        "EUR",
+        "GBP",
+        "CHF",
+        "JPY",
+        "KRW",
+        "VND",
+        "XOF",
+        "CLP",
+        "PYG",
+        "KWD",
+        "BHD",
+        "TND",
+        "CLF",
+    ):
         assert known[code] == EXPONENTS[code]
 
 
@@ -154,9 +170,7 @@ def test_the_shares_of_a_whole_add_up_to_it_however_it_is_cut(units, currency, p
     step = 10 if currency in THREE_DECIMAL else 1
     fee = Money(units * step, currency)
     edges = [0, *sorted(data.draw(st.lists(st.integers(0, parts), max_size=6))), parts]
-    shares = [
-        (fee.share(start, stop, parts), stop - start) for start, stop in zip(edges, edges[1:], strict=False)
-    ]
+    shares = [(fee.share(start, stop, parts), stop - start) for start, stop in pairwise(edges)]
 
     assert sum(share.minor_units for share, _ in shares) == fee.minor_units
     for share, length in shares:

@@ -105,7 +105,7 @@ def periods_until(schedule: Schedule, engagement: Days, day: date) -> Iterator[B
     start = engagement.start
     while start <= min(day, engagement.end):
         period = period_at(schedule, engagement, start)
-        assert period is not None  # noqa: S101 - start is within the engagement
+        assert period is not None
         yield period
         if period.whole.end == date(MAXYEAR, 12, 31):
             break

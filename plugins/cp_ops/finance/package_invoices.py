@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from datetime import date, timedelta
-from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +26,7 @@ from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from decimal import Decimal
 
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.firms import Firm
@@ -47,7 +47,7 @@ INVOICE_COLUMNS = tuple(
     is_auto_generated dunning_level dunning_paused dunning_pause_reason payment_failure_reason payment_failure_code
     payment_retry_count stripe_payment_intent_id line_items notes stripe_invoice_id autopay_opt_in autopay_cadence
     autopay_payment_method_id autopay_next_charge_at autopay_status created_at updated_at
-    """.split()
+    """.split()  # noqa: SIM905 - a table
 )
 
 
@@ -117,9 +117,7 @@ class GeneratePackageInvoices(Job[GeneratePackageInvoicesOptions]):
         for currency, total in sums.items():
             run.note(f"total_{currency}", str(total.amount))
         found.plan.cap("[cp_ops] package_invoices_max", run.settings.package_invoices_max)
-        cap_totals(
-            "[cp_ops] package_invoices_max_total", sums, run.settings.package_invoices_max_total
-        )
+        cap_totals("[cp_ops] package_invoices_max_total", sums, run.settings.package_invoices_max_total)
         if applies:
             for tenant in tenants:
                 members = frozenset(tenant.firm_ids)
@@ -162,7 +160,7 @@ class GeneratePackageInvoices(Job[GeneratePackageInvoicesOptions]):
 
     def _issue(self, run: JobRun, tenant: Tenant, batch: Sequence[Action]) -> None:
         """Insert a batch; one that the database refuses is halved until the invoices at fault stand alone."""
-        import psycopg  # noqa: PLC0415 - not at parse time of a DAG file
+        import psycopg
 
         try:
             with run.write(tenant) as tx:

@@ -79,7 +79,7 @@ class PackagePlan:
 
 def invoice_number(engagement_id: int, period_start: date) -> str:
     """Give the number of the one invoice of an engagement's period."""
-    return f"PKG-{engagement_id}-{period_start:%Y-%m-%d}"
+    return f"PKG-{engagement_id}-{period_start.isoformat()}"
 
 
 def start_of_day(day: date, timezone: str) -> datetime:
@@ -157,7 +157,7 @@ def _periods(schedule: Schedule, days: Days, reference: date, *, backfill: bool)
         yield period
 
 
-def _item(  # noqa: PLR0913 - all that one invoice depends on
+def _item(
     engagement: PackageEngagement,
     period: BillingPeriod,
     schedule: Schedule,

@@ -16,9 +16,9 @@ from cp_ops.runtime.errors import RowFailedError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ZERO_DECIMAL = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
-THREE_DECIMAL = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
-FOUR_DECIMAL = frozenset("CLF UYW".split())
+ZERO_DECIMAL = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())  # noqa: SIM905 - a table
+THREE_DECIMAL = frozenset("BHD IQD JOD KWD LYD OMR TND".split())  # noqa: SIM905
+FOUR_DECIMAL = frozenset("CLF UYW".split())  # noqa: SIM905
 TWO_DECIMAL = frozenset(
     """
     AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW
@@ -26,7 +26,7 @@ TWO_DECIMAL = frozenset(
     INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN
     NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC
     SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG
-    """.split()
+    """.split()  # noqa: SIM905
 )
 EXPONENTS: dict[str, int] = {
     **dict.fromkeys(TWO_DECIMAL, 2),
@@ -70,6 +70,11 @@ def exponent(currency: str) -> int:
         raise MoneyError(f"currency {currency!r} is not a current ISO 4217 code") from None
 
 
+def _power(exponent_of_ten: int) -> int:
+    """Give a power of ten; 1 for a negative exponent."""
+    return int(10 ** max(exponent_of_ten, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """An amount in whole minor units of its currency: 12.34 USD is ``Money(1234, "USD")``, 12 JPY ``Money(12, "JPY")``."""
@@ -87,7 +92,7 @@ class Money:
         :raises MoneyError: when the amount is no finite number, or has more decimals than the currency.
         """
         code = currency.strip().upper()
-        scale = 10 ** exponent(code)
+        scale = _power(exponent(code))
         try:
             numerator, denominator = Decimal(amount).as_integer_ratio()
         except (InvalidOperation, ValueError, OverflowError):
@@ -106,8 +111,8 @@ class Money:
         code = currency.strip().upper()
         shift = exponent(code) - STRIPE_EXPONENTS.get(code, exponent(code))
         if shift >= 0:
-            return cls(amount * 10**shift, code)
-        whole, rest = divmod(amount, 10**-shift)
+            return cls(amount * _power(shift), code)
+        whole, rest = divmod(amount, _power(-shift))
         if rest:
             raise MoneyError(f"Stripe's amount {amount} is a fraction of a whole {code}")
         return cls(whole, code)
@@ -134,7 +139,7 @@ class Money:
         :raises MoneyError: when Stripe cannot express it, or would refuse it.
         """
         shift = STRIPE_EXPONENTS.get(self.currency, exponent(self.currency)) - exponent(self.currency)
-        counted, rest = divmod(self.minor_units * 10 ** max(shift, 0), 10 ** max(-shift, 0))
+        counted, rest = divmod(self.minor_units * _power(shift), _power(-shift))
         if rest or counted % STRIPE_MULTIPLES.get(self.currency, 1):
             raise MoneyError(f"{self} is finer than what Stripe charges in this currency")
         return counted
@@ -154,7 +159,7 @@ class Money:
     def _up_to(self, stop: int, parts: int) -> int:
         if stop == parts:
             return self.minor_units
-        step = 10 ** max(exponent(self.currency) - LEDGER_EXPONENT, 0)
+        step = _power(exponent(self.currency) - LEDGER_EXPONENT)
         return (2 * self.minor_units * stop + parts * step) // (2 * parts * step) * step
 
     def __add__(self, other: Money) -> Money:

@@ -6,15 +6,20 @@ they are Airflow connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from cp_ops.runtime.errors import SettingError
+from cp_ops.runtime.money import Money, parse_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+def _limits(given: object) -> object:
+    return parse_limits(given) if isinstance(given, str) else given
 
 
 class Settings(BaseModel):
@@ -62,6 +67,21 @@ class Settings(BaseModel):
 
     stale_deals_max_changes: int = Field(
         100_000, ge=0, description="Most deals that one run of check_stale_deals may mark or unmark."
+    )
+
+    prorate: bool = Field(
+        default=False,
+        description="Bill a package fee by days where an engagement covers only part of a billing period.",
+    )
+    package_invoices_max: int = Field(
+        10_000, ge=0, description="Most invoices that one run of generate_package_invoices may issue."
+    )
+    package_invoices_max_total: Annotated[dict[str, Money], BeforeValidator(_limits)] = Field(
+        default_factory=dict,
+        description=(
+            "Most money that one run of generate_package_invoices may invoice, per currency, such as "
+            "USD=500000,EUR=400000; a currency that is not named is not limited."
+        ),
     )
 
     @field_validator("timezone")

@@ -69,6 +69,16 @@ class Settings(BaseModel):
         100_000, ge=0, description="Most deals that one run of check_stale_deals may mark or unmark."
     )
 
+    stripe_lookback_days: int = Field(
+        45, ge=1, description="How far back reconcile_stripe lists objects, unless the run is full."
+    )
+    stripe_max_missing_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Largest share of the compared invoices' objects that Stripe may not know to be believed.",
+    )
+
     prorate: bool = Field(
         default=False,
         description="Bill a package fee by days where an engagement covers only part of a billing period.",

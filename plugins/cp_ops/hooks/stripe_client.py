@@ -140,7 +140,8 @@ class StripeApi:
                 raise RemoteConnectionLostError(f"{meaning}: it may or may not have happened") from None
             if status in (TOO_MANY, UNAUTHORIZED, FORBIDDEN) or isinstance(error, stripe.RateLimitError):
                 raise translate(error, doing=doing) from None
-            return Answer(status, dict((error.json_body or {}).get("error") or {}))
+            refusal: Any = error.json_body
+            return Answer(status, dict((refusal or {}).get("error") or {}))
         return Answer(int(response.code), json.loads(response.body))
 
     def _get(self, path: str, params: Mapping[str, Any]) -> Document:
@@ -183,7 +184,9 @@ def _patient_client(request: Callable[..., Any], timeout: float) -> Any:
     import stripe
 
     class PatientClient(stripe.RequestsClient):
-        def request(self, method: str, url: str, headers: Any, post_data: Any = None) -> Any:
+        def request(
+            self, method: str, url: str, headers: Any, post_data: Any = None, *, _usage: Any = None
+        ) -> Any:
             return request(super().request, method, url, headers, post_data)
 
     return PatientClient(timeout=timeout)

@@ -69,6 +69,17 @@ class Settings(BaseModel):
         100_000, ge=0, description="Most deals that one run of check_stale_deals may mark or unmark."
     )
 
+    charges_max: int = Field(
+        2_000, ge=0, description="Most charges of one run of process_recurring_charges, unless the run says otherwise."
+    )
+    charges_max_total: Annotated[dict[str, Money], BeforeValidator(_limits)] = Field(
+        default_factory=dict,
+        description="Most that one run charges per currency, such as USD=250000, EUR=200000; empty: no limit.",
+    )
+    charges_never_unusual: int = Field(
+        25, ge=0, description="So many charges in one run are never out of the ordinary, whatever is usual."
+    )
+
     stripe_lookback_days: int = Field(
         45, ge=1, description="How far back reconcile_stripe lists objects, unless the run is full."
     )

@@ -90,6 +90,29 @@ class Settings(BaseModel):
         100_000, ge=0, description="Most deals that one run of check_stale_deals may mark or unmark."
     )
 
+    charges_max: int = Field(
+        2_000,
+        ge=0,
+        description="Most charges of one run of process_recurring_charges, unless the run says otherwise.",
+    )
+    charges_max_total: Annotated[dict[str, Money], BeforeValidator(_limits)] = Field(
+        default_factory=dict,
+        description="Most that one run charges per currency, such as USD=250000, EUR=200000; empty: no limit.",
+    )
+    charges_never_unusual: int = Field(
+        25, ge=0, description="So many charges in one run are never out of the ordinary, whatever is usual."
+    )
+
+    stripe_lookback_days: int = Field(
+        45, ge=1, description="How far back reconcile_stripe lists objects, unless the run is full."
+    )
+    stripe_max_missing_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Largest share of the compared invoices' objects that Stripe may not know to be believed.",
+    )
+
     prorate: bool = Field(
         default=False,
         description="Bill a package fee by days where an engagement covers only part of a billing period.",

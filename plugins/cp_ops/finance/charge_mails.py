@@ -60,5 +60,5 @@ def _template(kind: str) -> Any:
     loader = FileSystemLoader(INCLUDE / "templates")
     plain = Environment(
         loader=loader, undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
-    )  # noqa: S701 - plain text
+    )
     return plain.get_template(f"{kind}.txt.j2")

@@ -10,9 +10,10 @@ from cp_ops.runtime.errors import translate
 from cp_ops.runtime.statements import Statement, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import psycopg
+    from psycopg import sql
 
     from cp_ops.runtime.outcome import Outcome
 
@@ -34,17 +35,32 @@ class Tenant:
 
 
 class Transaction:
-    """One open transaction. Every statement is named, bound, counted, and fails without printing values."""
+    """One open transaction. Every statement is named, bound, counted, and fails without printing values.
 
-    def __init__(self, connection: psycopg.Connection[Any], domain: str, outcome: Outcome) -> None:
+    :param identifiers: table and column names that the domain's statements leave open, as ``{payments}``: those of a
+        deployment that swapped a model. They are quoted, never formatted in.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        domain: str,
+        outcome: Outcome,
+        identifiers: Mapping[str, str] | None = None,
+    ) -> None:
         self.connection = connection
         self._domain = domain
         self._outcome = outcome
+        self._identifiers = dict(identifiers or {})
+
+    def with_identifiers(self, identifiers: Mapping[str, str]) -> Transaction:
+        """Give the same transaction with the names that its domain's statements leave open."""
+        return Transaction(self.connection, self._domain, self._outcome, identifiers)
 
     def execute(self, name: str, **params: Any) -> int:
         """Run a statement and give the number of rows that it touched."""
         with self._running(name) as statement, self.connection.cursor() as cursor:
-            return cursor.execute(statement.text.encode(), params).rowcount
+            return cursor.execute(self._query(statement), params).rowcount
 
     @overload
     def rows(self, name: str, **params: Any) -> list[dict[str, Any]]: ...
@@ -58,7 +74,7 @@ class Transaction:
         :param row: builds a row from the columns as keywords, such as a dataclass; a dict when not given.
         """
         with self._running(name) as statement, self.connection.cursor(row_factory=_factory(row)) as cursor:
-            cursor.execute(statement.text.encode(), params)
+            cursor.execute(self._query(statement), params)
             return cursor.fetchall()
 
     @overload
@@ -85,7 +101,7 @@ class Transaction:
             self.connection.cursor(name=f"cp_ops_{name}", row_factory=_factory(row)) as cursor,
         ):
             cursor.itersize = STREAM_CHUNK
-            cursor.execute(statement.text.encode(), params)
+            cursor.execute(self._query(statement), params)
             yield from cursor
 
     def copy(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
@@ -111,6 +127,15 @@ class Transaction:
         """Keep the transaction usable when what is inside fails: one bad row never stops the others."""
         with self.connection.transaction():
             yield
+
+    def _query(self, statement: Statement) -> bytes | sql.Composed:
+        if not self._identifiers:
+            return statement.text.encode()
+        from psycopg import sql
+
+        # The text is the package's own file, not input: what LiteralString asks for, beyond what a type can show.
+        template = sql.SQL(statement.text)  # type: ignore[arg-type]
+        return template.format(**{name: sql.Identifier(value) for name, value in self._identifiers.items()})
 
     @contextmanager
     def _running(self, name: str) -> Iterator[Statement]:

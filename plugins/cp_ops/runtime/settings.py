@@ -136,6 +136,14 @@ class Settings(BaseModel):
             "5.5 times as long as a plain refresh, at 500 no longer."
         ),
     )
+    solana_max_sweep_lamports: int = Field(
+        1_000_000_000_000, ge=0, description="Most lamports that one run may sweep from one-time wallets."
+    )
+    solana_max_sweep_tokens: int = Field(
+        1_000_000,
+        ge=0,
+        description="Most whole units of each mint that one run may sweep from one-time wallets.",
+    )
 
     @field_validator("timezone")
     @classmethod

@@ -4,7 +4,8 @@
     -- Open deals of the given firms, in id order.
     SELECT ...
 
-Parameters are bound (``%(firm_ids)s``), never formatted in.
+Parameters are bound (``%(firm_ids)s``), never formatted in. A domain whose tables have deployment-specific names leaves
+them open as ``{payments}``; `Transaction.with_identifiers` quotes them in.
 """
 
 from __future__ import annotations

@@ -1,0 +1,131 @@
+"""Read wallets from the chain in bulk: every wallet's SOL and token accounts, a hundred keys a call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cp_ops.solana.accounts import (
+    SYSTEM_PROGRAM,
+    TOKEN_PROGRAMS,
+    Holding,
+    Mint,
+    associated_address,
+    parse_holding,
+    parse_mint,
+)
+from cp_ops.solana.wallets import WalletOnChain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cp_ops.solana.configuration import Commitment
+    from cp_ops.solana.rpc import Account, Rpc
+    from cp_ops.solana.wallets import WalletRow
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every transfer needs to know of the chain: the listed mints, the receiver, the fee payer.
+
+    :param mints: the listed mints that exist; those that do not are in `missing`.
+    :param receiver_accounts: the receiver's associated account of each mint, and whether it is open.
+    """
+
+    mints: dict[str, Mint]
+    missing: tuple[str, ...]
+    receiver: str
+    receiver_lamports: int
+    receiver_accounts: dict[str, tuple[str, bool]]
+    fee_payer_lamports: int
+
+    def programs_of(self, mint: str) -> tuple[str, ...]:
+        """Give the token program of a mint; both when the mint's account is gone."""
+        known = self.mints.get(mint)
+        return (known.program,) if known else TOKEN_PROGRAMS
+
+
+@dataclass
+class Snapshot:
+    """Wallets as one reading showed them, by address."""
+
+    around: Surroundings
+    wallets: dict[str, WalletOnChain] = field(default_factory=dict)
+
+
+def read_surroundings(
+    rpc: Rpc, commitment: Commitment, *, mints: Sequence[str], receiver: str, fee_payer: str
+) -> Surroundings:
+    """Read the listed mints, the receiver and its token accounts, the fee payer."""
+    found = rpc.accounts([receiver, fee_payer, *mints], commitment)
+    parsed = {mint: parse_mint(mint, account) for mint, account in zip(mints, found[2:], strict=True)}
+    known = {mint: details for mint, details in parsed.items() if details is not None}
+    addresses = {mint: associated_address(receiver, mint, details.program) for mint, details in known.items()}
+    accounts = rpc.accounts(list(addresses.values()), commitment) if addresses else []
+    return Surroundings(
+        mints=known,
+        missing=tuple(mint for mint in mints if mint not in known),
+        receiver=receiver,
+        receiver_lamports=_lamports(found[0]),
+        receiver_accounts={
+            mint: (address, parse_holding(address, account) is not None)
+            for (mint, address), account in zip(addresses.items(), accounts, strict=True)
+        },
+        fee_payer_lamports=_lamports(found[1]),
+    )
+
+
+def read_wallets(
+    rpc: Rpc, commitment: Commitment, rows: Iterable[WalletRow], around: Surroundings
+) -> dict[str, WalletOnChain]:
+    """Read each wallet: its own account, the associated account of every listed mint, and accounts found earlier."""
+    rows = list(rows)
+    listed = [*around.mints, *around.missing]
+    keys: dict[str, list[str]] = {
+        row.address: [
+            *(
+                associated_address(row.address, mint, program)
+                for mint in listed
+                for program in around.programs_of(mint)
+            ),
+            *(row.extra_accounts or ()),
+        ]
+        for row in rows
+    }
+    flat = [key for address, accounts in keys.items() for key in (address, *accounts)]
+    found = dict(zip(flat, rpc.accounts(flat, commitment), strict=True)) if flat else {}
+    return {
+        address: _wallet(address, found[address], [(key, found[key]) for key in dict.fromkeys(accounts)])
+        for address, accounts in keys.items()
+    }
+
+
+def list_extra_accounts(rpc: Rpc, commitment: Commitment, row: WalletRow, around: Surroundings) -> list[str]:
+    """List a wallet's token accounts beside the listed associated ones: two calls, so never for all wallets at once."""
+    associated = {
+        associated_address(row.address, mint, program)
+        for mint in [*around.mints, *around.missing]
+        for program in around.programs_of(mint)
+    }
+    found = [
+        address
+        for program in TOKEN_PROGRAMS
+        for address, _ in rpc.token_accounts(row.address, program, commitment)
+    ]
+    return [address for address in found if address not in associated]
+
+
+def _wallet(
+    address: str, own: Account | None, accounts: Iterable[tuple[str, Account | None]]
+) -> WalletOnChain:
+    holdings: list[Holding] = []
+    for key, account in accounts:
+        holding = parse_holding(key, account)
+        if holding is not None and holding.owner == address:
+            holdings.append(holding)
+    movable = own is None or (own.owner == SYSTEM_PROGRAM and not own.data)
+    return WalletOnChain(address, _lamports(own), tuple(holdings), movable)
+
+
+def _lamports(account: Account | None) -> int:
+    return 0 if account is None else account.lamports

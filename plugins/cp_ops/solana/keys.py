@@ -1,0 +1,91 @@
+"""Keys: the fee payer's, and those of the wallets as the payment module stores them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from cp_ops.runtime.errors import RowFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from solders.keypair import Keypair
+
+SECRET_BYTES = 64
+
+
+class KeyUnusableError(RowFailedError):
+    """A wallet's stored key cannot be read, or belongs to another address."""
+
+    def __init__(self, kind: str, problem: str) -> None:
+        self.kind = kind
+        super().__init__(problem)
+
+
+def parse_keypair(text: str) -> Keypair:
+    """Read a keypair: a JSON array of 64 integers, as Solana's tools write it, or base58.
+
+    :raises ValueError: saying what is wrong, without the key.
+    """
+    from solders.keypair import Keypair
+
+    text = text.strip()
+    try:
+        if text.startswith("["):
+            return Keypair.from_bytes(_bytes_of(text))
+        return Keypair.from_base58_string(text)
+    except (ValueError, TypeError):
+        raise ValueError("must be a keypair: a JSON array of 64 integers, or its base58 form") from None
+
+
+def _bytes_of(text: str) -> bytes:
+    numbers = json.loads(text)
+    if not isinstance(numbers, list) or len(numbers) != SECRET_BYTES:
+        raise ValueError("not 64 integers")
+    return bytes(numbers)
+
+
+class KeyRing:
+    """Reads stored keys: encrypted under any of several Fernet keys, the newest first, or plain JSON.
+
+    The ring is what rotation needs: put the new key in front, keep the old one until no wallet uses it.
+    """
+
+    def __init__(self, fernet_keys: Sequence[str]) -> None:
+        from cryptography.fernet import Fernet, MultiFernet
+
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in fernet_keys]) if fernet_keys else None
+        except (ValueError, TypeError):
+            raise ValueError("must be Fernet keys: 32 bytes in URL-safe base64") from None
+
+    def keypair(self, stored: str, address: str) -> Keypair:
+        """Give the keypair of a wallet.
+
+        :param stored: the text of column keypair_json: a Fernet token or a JSON array.
+        :raises KeyUnusableError: when it cannot be read, or is not the key of `address`.
+        """
+        from cryptography.fernet import InvalidToken
+        from solders.keypair import Keypair
+
+        text = stored
+        if not stored.lstrip().startswith("["):
+            if self._fernet is None:
+                raise KeyUnusableError(
+                    "key_undecryptable",
+                    "the key is encrypted, and the connection has no wallet_encryption_keys",
+                )
+            try:
+                text = self._fernet.decrypt(stored).decode()
+            except (InvalidToken, ValueError):
+                raise KeyUnusableError(
+                    "key_undecryptable", "none of the connection's wallet_encryption_keys decrypts the key"
+                ) from None
+        try:
+            keypair = Keypair.from_bytes(_bytes_of(text))
+        except (ValueError, TypeError):
+            raise KeyUnusableError("key_undecryptable", "what is stored is not a keypair") from None
+        if str(keypair.pubkey()) != address:
+            raise KeyUnusableError("key_mismatch", "the stored key is not the key of the payment's address")
+        return keypair

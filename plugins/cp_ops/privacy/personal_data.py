@@ -275,7 +275,7 @@ def read_catalogue(tx: Transaction) -> Catalogue:
                 frozenset(row["required"]),
                 row["guarded"],
             )
-            for row in catalogue.rows("catalogue_tables", dict)
+            for row in catalogue.rows("catalogue_tables")
         }
         keys = tuple(catalogue.rows("catalogue_foreign_keys", ForeignKey))
     return Catalogue(tables, keys)

@@ -19,7 +19,11 @@ def dump(owner: psycopg.Connection[Any], *, firm_id: int | None = None) -> dict[
     ).fetchall()
     found: dict[str, list[str]] = {}
     for (table,) in tables:
-        where = sql.SQL("WHERE firm_id = {}").format(sql.Literal(firm_id)) if firm_id is not None else sql.SQL("")
-        query = sql.SQL("SELECT line::text FROM {} AS line {} ORDER BY 1").format(sql.Identifier(table), where)
+        where = (
+            sql.SQL("WHERE firm_id = {}").format(sql.Literal(firm_id)) if firm_id is not None else sql.SQL("")
+        )
+        query = sql.SQL("SELECT line::text FROM {} AS line {} ORDER BY 1").format(
+            sql.Identifier(table), where
+        )
         found[table] = [row[0] for row in owner.execute(query)]
     return found

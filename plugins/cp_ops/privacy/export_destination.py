@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -11,13 +12,19 @@ from typing import IO, TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from cp_ops.privacy.export_archive import ArchiveVerificationError, sha256_of
-from cp_ops.runtime.errors import OptionsError
+from cp_ops.runtime.errors import CpOpsError, OptionsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
 PARTIAL = ".partial"
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
+"""What file systems without hard links answer."""
+
+
+class DestinationError(CpOpsError):
+    """The folder does not take the archive: full, not writable, or a file of that name is there."""
 
 
 class ArchiveStore(Protocol):
@@ -76,7 +83,18 @@ class Folder:
 
     @contextmanager
     def staging(self, name: str, owner: str) -> Iterator[IO[bytes]]:
-        """Open a hidden file beside the archive's place: the rename at the end stays within one file system."""
+        """Open a hidden file beside the archive's place: the last step stays within one file system.
+
+        :raises DestinationError: when the folder cannot be written to.
+        """
+        try:
+            with self._hidden_file(name, owner) as opened:
+                yield opened
+        except OSError as error:
+            raise DestinationError(f"{self._path}: {error.strerror}") from None
+
+    @contextmanager
+    def _hidden_file(self, name: str, owner: str) -> Iterator[IO[bytes]]:
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for leftover in self._path.glob(f".{owner}*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
@@ -94,7 +112,13 @@ class Folder:
         staged.flush()
         os.fsync(staged.fileno())
         final = self._path / name
-        os.link(self._path / f".{name}{PARTIAL}", final)
+        hidden = self._path / f".{name}{PARTIAL}"
+        try:
+            os.link(hidden, final)
+        except OSError as error:
+            if error.errno not in NO_LINKS or final.exists():
+                raise
+            hidden.rename(final)
         folder = os.open(self._path, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -33,48 +33,6 @@ SELECT email FROM account_emailaddress WHERE user_id = %(user_id)s AND verified 
 SELECT DISTINCT lower(email) AS email FROM auth_user
 WHERE id <> %(user_id)s AND lower(email) = ANY(%(emails)s::text[])
 
--- name: count_rows
--- Template: how many rows of a table are about the user.
-SELECT count(*) AS rows FROM {table} AS line WHERE {condition}
-
--- name: count_references
--- Template: how often the user is named as the one who did something to a row of the table.
-SELECT {sum} AS rows
-
--- name: count_references_by
--- Template: the same for one column.
-(SELECT count(*) FROM {table} WHERE {column} = ANY(%(user)s::bigint[]))
-
--- name: keys_by_address
--- Template: the keys of the rows in the user's firms that bear one of the user's addresses.
-SELECT {key}::bigint AS id FROM {table} AS line
-WHERE lower({column}) = ANY(%(emails)s::text[]) AND {scope}
-ORDER BY {key}
-
--- name: rows_as_json
--- Template: a table's rows as JSON Lines in the order of their keys; JSON never holds the two control characters.
-COPY (
-    SELECT row_to_json(record)
-    FROM (SELECT {columns} FROM {table} AS line WHERE {condition} ORDER BY {key}) AS record
-) TO STDOUT (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
-
--- name: rows_as_csv
--- Template: the same rows as CSV (RFC 4180).
-COPY (SELECT {columns} FROM {table} AS line WHERE {condition} ORDER BY {key}) TO STDOUT (FORMAT csv, HEADER {header})
-
--- name: references_query
--- Template: rows that the user did something to, as references without their contents.
-SELECT {table_name}::text AS "table", {key}::text AS id, {column_name}::text AS "column", {at} AS created_at
-FROM {table} AS line WHERE {column} = ANY(%(user)s::bigint[]) ORDER BY {key}
-
--- name: query_as_json
--- Template: a query's rows as JSON Lines.
-COPY (SELECT row_to_json(record) FROM ({query}) AS record) TO STDOUT (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
-
--- name: query_as_csv
--- Template: a query's rows as CSV (RFC 4180).
-COPY (SELECT {columns} FROM ({query}) AS line) TO STDOUT (FORMAT csv, HEADER {header})
-
 -- name: documents_query
 -- Metadata of the documents that the user's clients see and of those that the user uploaded; names only of the former.
 SELECT document.id, document.firm_id,
@@ -98,10 +56,6 @@ WHERE seen.by_client OR document.uploaded_by_id = %(user_id)s::bigint
        SELECT version.document_id FROM documents_versions AS version WHERE version.uploaded_by_id = %(user_id)s::bigint
    )
 ORDER BY document.id
-
--- name: count_documents
--- Template: how many documents that is.
-SELECT count(*) AS rows FROM ({query}) AS document
 
 -- name: record_export
 -- One audit event in each firm whose data the archive holds.

@@ -18,6 +18,7 @@ class Documented:
 
 COMMANDS = {
     "cleanup_webhook_events": Documented(("days", "provider", "dry_run"), "0 4 * * *"),
+    "execute_retention_policies": Documented(("firm_id", "data_type", "max_minutes", "dry_run"), "0 1 * * 0"),
     "export_user_data": Documented(("user_id", "output_dir", "format", "dry_run"), None),
     "reconcile_s3": Documented(("firm_id", "deep", "dry_run"), "0 3 * * *"),
     "check_stale_deals": Documented(("firm_id", "days", "dry_run"), "0 10 * * *"),

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from cp_ops.operators.base import JobOperator
 from cp_ops.privacy.export import ExportUserData
+from cp_ops.privacy.retention import ExecuteRetentionPolicies
 from cp_ops.privacy.webhook_cleanup import CleanupWebhookEvents
 
 if TYPE_CHECKING:
+    from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.settings import Settings
 
 
@@ -39,3 +41,31 @@ class ExportUserDataOperator(JobOperator):
         from cp_ops.hooks.object_writer import S3ObjectWriter
 
         return ExportUserData(S3ObjectWriter(self.aws_conn_id, kms_key_id=self.s3_kms_key_id))
+
+
+class ExecuteRetentionPoliciesOperator(JobOperator):
+    """Carry out the firms' retention policies.
+
+    :param aws_conn_id: connection for deleting documents' objects.
+    :param kms_conn_id: connection with the local master key, where the application encrypts with one.
+    """
+
+    job_class = ExecuteRetentionPolicies
+
+    def __init__(self, *, aws_conn_id: str = "cp_s3", kms_conn_id: str = "cp_kms", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.aws_conn_id = aws_conn_id
+        self.kms_conn_id = kms_conn_id
+
+    def job(self, settings: Settings) -> ExecuteRetentionPolicies:
+        """Build the job with the object store; the key is asked for once an object is to be deleted."""
+        from functools import cache
+
+        from cp_ops.hooks.kms import field_encryption
+        from cp_ops.hooks.object_writer import S3ObjectWriter
+
+        @cache
+        def encryption() -> FieldEncryption:
+            return field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.aws_conn_id)
+
+        return ExecuteRetentionPolicies(S3ObjectWriter(self.aws_conn_id), encryption)

@@ -1,7 +1,8 @@
 """Named statements whose tables and columns come from the personal-data map or the catalogue.
 
-A template in `include/sql/` has ``{table}``-like places besides its ``%(bound)s`` values. Places are filled with
-identifiers and literals only, quoted by psycopg: names that the catalogue of the connected database has.
+A template in `include/sql/templates/` has ``{table}``-like places besides its ``%(bound)s`` values. Places are
+filled with identifiers and literals, quoted by psycopg, of names that the catalogue of the connected database has,
+and with other named statements.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ Line = bytes | bytearray | memoryview
 
 
 def template(domain: str, name: str, **places: sql.Composable) -> sql.Composed:
-    """Fill the places of a named template."""
+    """Fill the places of a template of `include/sql/templates/<domain>.sql`."""
     from psycopg import sql
 
-    return sql.SQL(statements(domain)[name].text).format(**places)
+    return sql.SQL(statements(f"templates/{domain}")[name].text).format(**places)
+
+
+def named(domain: str, name: str) -> sql.Composed:
+    """Give a named statement to put into a template's place."""
+    from psycopg import sql
+
+    return sql.Composed([sql.SQL(statements(domain)[name].text)])
 
 
 class ComposedStatements:
@@ -55,6 +63,17 @@ class ComposedStatements:
     def count(self, doing: str, query: sql.Composed, params: Mapping[str, Any]) -> int:
         """Run a query for a number: its column ``rows``."""
         return int(self.rows(doing, query, params)[0]["rows"])
+
+    def execute(self, doing: str, query: sql.Composed, params: Mapping[str, Any]) -> int:
+        """Run a statement and give the number of rows that it touched."""
+        import psycopg
+
+        self._outcome.statements += 1
+        try:
+            with self._connection.cursor() as cursor:
+                return cursor.execute(query, params).rowcount
+        except psycopg.Error as error:
+            raise translate(error, doing=doing) from None
 
     def lines(self, doing: str, query: sql.Composed, params: Mapping[str, Any]) -> Iterator[Line]:
         """Run a ``COPY ... TO STDOUT`` and give its lines as they come."""

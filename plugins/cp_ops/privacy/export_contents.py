@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.composed import ComposedStatements, Line, template
+from cp_ops.privacy.composed import ComposedStatements, Line, named, template
 from cp_ops.privacy.export_archive import README, ArchivedTable
 from cp_ops.privacy.export_person import become, firms_to_ask
 from cp_ops.privacy.export_readme import readme
 from cp_ops.privacy.export_selection import Selection, Selector, harmless
 from cp_ops.privacy.personal_data import EMAIL, Export
-from cp_ops.runtime.statements import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,9 +198,7 @@ class Collector:
 
 
 def _documents() -> sql.Composed:
-    from psycopg import sql
-
-    return sql.Composed([sql.SQL(statements("export")["documents_query"].text)])
+    return named("export", "documents_query")
 
 
 def _copy(

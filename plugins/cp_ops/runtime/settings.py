@@ -38,6 +38,12 @@ class Settings(BaseModel):
         20_000_000, ge=0, description="Most events that one run of cleanup_webhook_events may delete."
     )
 
+    retention_max_changes: int = Field(
+        5_000_000,
+        ge=0,
+        description="Most rows that one run of execute_retention_policies may delete, anonymise or archive.",
+    )
+
     kms_backend: Literal["local", "aws"] = Field(
         "local", description="How the application encrypts fields: a local master key or AWS KMS."
     )

@@ -260,10 +260,10 @@ UPDATE sms_messages SET message_body = '', from_number = '', to_number = '', upd
 WHERE id = ANY(%(ids)s::bigint[]) AND firm_id = %(firm_id)s::bigint
 
 -- name: intend_object_deletions
--- Write down the objects of documents that are about to be deleted, as they are stored.
+-- Write down the objects of documents that are about to be deleted, once each, as they are stored.
 INSERT INTO cp_ops.object_deletion
     (firm_id, command, subject, s3_bucket, s3_key, s3_fingerprint, kms_key_id, decided_by_run)
-SELECT DISTINCT ON (object.s3_fingerprint, object.s3_bucket, object.s3_key)
+SELECT DISTINCT ON (coalesce(nullif(object.s3_fingerprint, ''), object.s3_bucket || '/' || object.s3_key))
        %(firm_id)s::bigint, %(command)s::text, 'documents_documents:' || object.document_id, object.s3_bucket,
        object.s3_key, object.s3_fingerprint, firm.kms_key_id, %(run_id)s::bigint
 FROM (
@@ -275,7 +275,7 @@ FROM (
 ) AS object
 JOIN firm_firm AS firm ON firm.id = %(firm_id)s::bigint
 WHERE object.s3_key <> ''
-ORDER BY object.s3_fingerprint, object.s3_bucket, object.s3_key, object.document_id
+ORDER BY coalesce(nullif(object.s3_fingerprint, ''), object.s3_bucket || '/' || object.s3_key), object.document_id
 
 -- name: object_deletions
 -- The next objects of a firm that are to be deleted; `named` tells whether a remaining row of the firm has the object.

@@ -36,7 +36,8 @@ from cp_ops.runtime.options import FirmOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from cp_ops.privacy.object_deletion import ObjectDeleter
     from cp_ops.privacy.personal_data import Catalogue
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.firms import Firm
+
+    Covered = list[tuple[CoveredRows, Survey]]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,6 @@ DataType = Literal[
     "support_tickets",
 ]
 
-DATA_COLUMNS = ("id",)
 NEEDS = (
     Table(
         "core_retention_policies",
@@ -82,7 +84,7 @@ NEEDS = (
     ),
     Table("django_session", ("session_key", "expire_date"), ("SELECT", "DELETE"), optional=True),
     *(
-        Table(name, DATA_COLUMNS, ("SELECT", "UPDATE", "DELETE"), optional=True)
+        Table(name, ("id",), ("SELECT", "UPDATE", "DELETE"), optional=True)
         for name in sorted({target.table for targets in TARGETS.values() for target in targets})
     ),
     *WEBHOOK_TABLES.values(),
@@ -144,44 +146,61 @@ class ExecuteRetentionPolicies(Job[ExecuteRetentionPoliciesOptions]):
 
         firms = run.firms(options.firm_id)
         tenants = {firm_id: t for t in run.tenants([firm.id for firm in firms]) for firm_id in t.firm_ids}
+        passed, covered = self._look(run, self._assigned(run, options, firms), tenants)
+        plan = plan_retention((survey for pairs in covered for _, survey in pairs), passed)
+        for item in passed:
+            if item.problem:
+                run.fail(f"policy:{item.policy.id}", RowFailedError(item.reason))
+        run.accept(plan)
+        plan.cap("[cp_ops] retention_max_changes", run.settings.retention_max_changes)
+        if not run.dry_run:
+            self._apply(run, passed, covered, tenants, in_time)
+            run.audit(Category.PURGE, [firm.id for firm in firms])
+
+    def _look(
+        self, run: JobRun, assigned: Iterable[Assignment | Passed], tenants: Mapping[int, Tenant]
+    ) -> tuple[list[Passed], list[Covered]]:
+        """Survey what every policy covers; policies that do nothing, and the others with what they meet."""
         with run.read() as tx:
             catalogue = read_catalogue(tx)
         passed: list[Passed] = []
-        covered: list[tuple[Assignment, list[tuple[CoveredRows, Survey]]]] = []
-        for item in self._assigned(run, options, firms):
+        covered: list[Covered] = []
+        for item in assigned:
             if isinstance(item, Passed):
                 passed.append(item)
                 continue
             with run.read(tenants[item.policy.firm_id]) as tx:
-                rows = self._covered(run, item, catalogue)
-                if isinstance(rows, list):
-                    rows = self._quick(tx, item, rows, catalogue)
+                rows = self._covered(run, tx, item, catalogue)
                 if isinstance(rows, Passed):
                     passed.append(rows)
                 else:
-                    covered.append((item, [(one, one.survey(tx)) for one in rows]))
-        plan = plan_retention((survey for _, pairs in covered for _, survey in pairs), passed)
+                    covered.append([(one, one.survey(tx)) for one in rows])
+        return passed, covered
+
+    def _apply(
+        self,
+        run: JobRun,
+        passed: Iterable[Passed],
+        covered: Iterable[Covered],
+        tenants: Mapping[int, Tenant],
+        in_time: Callable[[], bool],
+    ) -> None:
+        for tenant in dict.fromkeys(tenants.values()):
+            with run.write(tenant) as tx:
+                tx.execute("close_dead_executions", firm_ids=list(tenant.firm_ids))
         for item in passed:
-            if item.problem:
-                run.fail(f"policy:{item.policy.id}", RowFailedError(item.reason))
-        applies = run.accept(plan)
-        plan.cap("[cp_ops] retention_max_changes", run.settings.retention_max_changes)
-        if not applies and run.dry_run:
-            return
-        self._close_dead(run, tenants.values())
-        for item in passed:
-            tenant = tenants[item.policy.firm_id]
-            Execution(run, tenant, item.policy, in_time).pass_over(item.reason, problem=item.problem)
-        oldest = None
-        for assignment, pairs in covered:
-            execution = Execution(run, tenants[assignment.policy.firm_id], assignment.policy, in_time)
+            execution = Execution(run, tenants[item.policy.firm_id], item.policy, in_time)
+            execution.pass_over(item.reason, problem=item.problem)
+        oldest: list[datetime] = []
+        for pairs in covered:
+            policy = pairs[0][0].assignment.policy
+            execution = Execution(run, tenants[policy.firm_id], policy, in_time)
             execution.carry_out(pairs)
             if execution.progress.oldest_left is not None:
-                oldest = min(oldest or execution.progress.oldest_left, execution.progress.oldest_left)
-        if oldest is not None:
-            run.note("oldest_left", oldest.isoformat())
+                oldest.append(execution.progress.oldest_left)
+        if oldest:
+            run.note("oldest_left", min(oldest).isoformat())
         self._delete_objects(run, tenants, in_time)
-        run.audit(Category.PURGE, [firm.id for firm in firms])
 
     # -- which policies --------------------------------------------------------------------------------------------
 
@@ -223,7 +242,7 @@ class ExecuteRetentionPolicies(Job[ExecuteRetentionPoliciesOptions]):
     # -- what they cover -------------------------------------------------------------------------------------------
 
     def _covered(
-        self, run: JobRun, assignment: Assignment, catalogue: Catalogue
+        self, run: JobRun, tx: Transaction, assignment: Assignment, catalogue: Catalogue
     ) -> list[CoveredRows] | Passed:
         policy = assignment.policy
         if policy.data_type == SESSIONS:
@@ -245,34 +264,21 @@ class ExecuteRetentionPolicies(Job[ExecuteRetentionPoliciesOptions]):
                     f"{policy.data_type}: nothing was deleted, these keys are not known: {', '.join(unknown)}"
                 )
                 return Passed(policy, reason, problem=True)
+        missing = [
+            index for target in targets for index in missing_indexes(tx, target, assignment.action, catalogue)
+        ]
+        if missing:
+            reason = f"{policy.data_type}: batches would be slow without an index on {', '.join(missing)}"
+            log.warning("policy %s was passed over: %s", policy.id, reason)
+            return Passed(policy, reason)
         rows = [PolicyRows(run, assignment, target, catalogue) for target in targets]
         return _existing(assignment, rows, {target.table for target in targets})
 
-    def _quick(
-        self, tx: Transaction, assignment: Assignment, rows: list[CoveredRows], catalogue: Catalogue
-    ) -> list[CoveredRows] | Passed:
-        missing = [
-            index
-            for one in rows
-            if isinstance(one, PolicyRows)
-            for index in missing_indexes(tx, one.target, assignment.action, catalogue)
-        ]
-        if not missing:
-            return rows
-        reason = (
-            f"{assignment.policy.data_type}: batches would be slow without an index on {', '.join(missing)}"
-        )
-        log.warning("policy %s was passed over: %s", assignment.policy.id, reason)
-        return Passed(assignment.policy, reason)
+    # -- objects ---------------------------------------------------------------------------------------------------
 
-    # -- before and after ------------------------------------------------------------------------------------------
-
-    def _close_dead(self, run: JobRun, tenants: Iterable[Tenant]) -> None:
-        for tenant in dict.fromkeys(tenants):
-            with run.write(tenant) as tx:
-                tx.execute("close_dead_executions", firm_ids=list(tenant.firm_ids))
-
-    def _delete_objects(self, run: JobRun, tenants: dict[int, Tenant], in_time: Callable[[], bool]) -> None:
+    def _delete_objects(
+        self, run: JobRun, tenants: Mapping[int, Tenant], in_time: Callable[[], bool]
+    ) -> None:
         for firm_id, tenant in tenants.items():
             deleted = self._objects.carry_out(run, tenant, firm_id, in_time=in_time)
             if deleted:

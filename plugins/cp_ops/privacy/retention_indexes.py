@@ -1,4 +1,4 @@
-"""Before the first batch: would a missing index make every batch read a large table as a whole?"""
+"""Before the first batch: the indexes without which every batch would read a large table as a whole."""
 
 from __future__ import annotations
 

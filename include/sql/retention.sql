@@ -7,6 +7,19 @@ FROM core_retention_policies AS policy
 WHERE policy.firm_id = ANY(%(firm_ids)s::bigint[]) AND policy.is_active
 ORDER BY policy.id
 
+-- name: create_retention_due
+-- The rows of one table that are due under one policy, for as long as the policy is carried out.
+CREATE TEMPORARY TABLE retention_due (at timestamptz NOT NULL, id bigint NOT NULL, PRIMARY KEY (at, id))
+
+-- name: drop_retention_due
+-- Forget them.
+DROP TABLE retention_due
+
+-- name: next_due
+-- The next rows that were due, oldest first.
+SELECT id, at FROM retention_due WHERE (at, id) > (%(after_at)s::timestamptz, %(after_id)s::bigint)
+ORDER BY at, id LIMIT %(batch)s
+
 -- name: audit_logs_rows
 -- Audit events of a firm before the cutoff.
 SELECT event.id, event.timestamp AS at, false AS held, ''::text AS kept_because, true AS inactive, false AS archived,

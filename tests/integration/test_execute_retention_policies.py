@@ -749,6 +749,7 @@ STEPS = {
     "execution begun": "cp_ops.privacy.retention_execution:Execution._begin",
     "batch in its transaction": "cp_ops.privacy.retention_rows:PolicyRows.apply",
     "children deleted": "cp_ops.privacy.retention_rows:PolicyRows._act",
+    "rows collected": "cp_ops.privacy.retention_rows:PolicyRows._filled",
     "execution finished": "cp_ops.privacy.retention_execution:Execution._finish",
     "objects deleted": "cp_ops.privacy.object_deletion:ObjectDeletions.carry_out",
     "audited": "cp_ops.runtime.job:JobRun.audit",

@@ -5,13 +5,9 @@ FROM (SELECT line.at, {verdict} AS verdict FROM ({rows}) AS line) AS line
 GROUP BY line.verdict
 ORDER BY line.verdict
 
--- name: next_batch
--- The next rows that are due, oldest first.
-SELECT line.id, line.at
-FROM ({rows}) AS line
-WHERE {verdict} = 'due' AND (line.at, line.id) > (%(after_at)s::timestamptz, %(after_id)s::bigint)
-ORDER BY line.at, line.id
-LIMIT %(batch)s
+-- name: collect_due
+-- Collect the rows that are due, once: batches then need no other pass over the table.
+INSERT INTO retention_due (id, at) SELECT line.id, line.at FROM ({rows}) AS line WHERE {verdict} = 'due'
 
 -- name: lock_batch
 -- Lock those of the rows that nobody else is changing.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cp_ops.privacy.retention_plan import Policy, Survey
+    from cp_ops.privacy.retention_rows import Position
     from cp_ops.privacy.retention_special import CoveredRows
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.job import JobRun
@@ -72,35 +73,44 @@ class Execution:
         self._finish({"run": self._run.run_id, "skipped": reason})
 
     def _carry_out(self, rows: CoveredRows, survey: Survey) -> None:
-        policy, action = self._policy, rows.assignment.action.value
-        planned, done, after = survey.due.rows, 0, START
-        oldest = survey.due.first
+        before = self.progress.done[rows.name]
+        planned = survey.due.rows
         try:
-            while self._in_time():
-                with self._run.write(self._tenant) as tx:
-                    batch = rows.apply(tx, after)
-                    if batch.done:
-                        tx.execute("count_execution", id=self._id, rows=batch.done, action=action)
-                if not batch.found:
-                    passed_over = max(planned - done, 0)
-                    self._run.skip(f"{rows.name}: changed or held by the application meanwhile", passed_over)
-                    return
-                after = batch.after
-                oldest = batch.after[0] if batch.after != START else oldest
-                done += batch.done
-                self.progress.done[rows.name] += batch.done
-                self._run.done(f"{rows.name}_{action}", batch.done, policy.firm_id)
-                self._run.progress(f"{rows.name}, firm {policy.firm_id}: {action} {done} of {planned}")
+            with rows.collected(self._tenant):
+                reached = self._batches(rows, planned)
         except LeaseLostError:
             raise
         except CpOpsError as error:
             self.progress.error = str(error)
-            self._run.fail(f"{rows.name}:policy:{policy.id}", error, rows=max(planned - done, 1))
+            failed = max(planned - self.progress.done[rows.name] + before, 1)
+            self._run.fail(f"{rows.name}:policy:{self._policy.id}", error, rows=failed)
             return
-        if left := max(planned - done, 0):
-            self.progress.left += left
-            self.progress.oldest_left = min(filter(None, (self.progress.oldest_left, oldest)), default=None)
-            self._run.skip("the time is up: left for the next run", left)
+        if not (left := max(planned - self.progress.done[rows.name] + before, 0)):
+            return
+        if reached is None:
+            self._run.skip(f"{rows.name}: changed or held by the application meanwhile", left)
+            return
+        self._run.skip("the time is up: left for the next run", left)
+        self.progress.left += left
+        oldest = survey.due.first if reached == START else reached[0]
+        self.progress.oldest_left = min(filter(None, (self.progress.oldest_left, oldest)), default=None)
+
+    def _batches(self, rows: CoveredRows, planned: int) -> Position | None:
+        """Do batches until there are no more or the time is up; gives where the next one would begin, or None."""
+        action, after, done = rows.assignment.action.value, START, 0
+        while self._in_time():
+            with self._run.write(self._tenant) as tx:
+                batch = rows.apply(tx, after)
+                if batch.done:
+                    tx.execute("count_execution", id=self._id, rows=batch.done, action=action)
+            if not batch.found:
+                return None
+            after = batch.after
+            done += batch.done
+            self.progress.done[rows.name] += batch.done
+            self._run.done(f"{rows.name}_{action}", batch.done, self._policy.firm_id)
+            self._run.progress(f"{rows.name}, firm {self._policy.firm_id}: {action} {done} of {planned}")
+        return after
 
     def _begin(self, *, skipped: int) -> None:
         with self._run.write(self._tenant) as tx:

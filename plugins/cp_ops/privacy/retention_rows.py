@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.composed import ComposedStatements, named, template
 from cp_ops.privacy.retention_plan import Survey, Verdict
-from cp_ops.privacy.retention_targets import RetentionAction, descend
+from cp_ops.privacy.retention_targets import SMALL_BATCH, RetentionAction, descend
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import sql
 
     from cp_ops.privacy.personal_data import Catalogue
     from cp_ops.privacy.retention_plan import Assignment
     from cp_ops.privacy.retention_targets import Child, Target
-    from cp_ops.runtime.database import Transaction
+    from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.job import JobRun
 
-START = (datetime.min.replace(tzinfo=UTC), 0)
+Position = tuple[datetime, int]
+"""An age and a key: where the next batch begins."""
+START: Position = (datetime.min.replace(tzinfo=UTC), 0)
 """Before the first row of every table."""
 
 
@@ -34,7 +39,7 @@ class Batch:
 
     found: int
     done: int
-    after: tuple[datetime, int]
+    after: Position
 
 
 class PolicyRows:
@@ -63,32 +68,38 @@ class PolicyRows:
         rows = self._sql(tx).rows(f"survey {self.target.name}", self._filled("survey"), self._params)
         return Survey(self.assignment, self.target.name, tuple(Verdict(**row) for row in rows))
 
-    def apply(self, tx: Transaction, after: tuple[datetime, int]) -> Batch:
-        """Do the next batch in one transaction: find, lock, look again, act.
+    @contextmanager
+    def collected(self, tenant: Tenant) -> Iterator[None]:
+        """Collect the rows that are due, in one pass over the table; they are forgotten at the end."""
+        with self._run.temporary_tables(["create_retention_due"], "drop_retention_due"):
+            with self._run.read(tenant) as tx:
+                self._sql(tx).execute(f"collect {self.name}", self._filled("collect_due"), self._params)
+            yield
+
+    def apply(self, tx: Transaction, after: Position) -> Batch:
+        """Do the next batch in one transaction.
 
         Rows that the application holds are passed over: they are found again by the next run.
         """
-        statements = self._sql(tx)
-        found = statements.rows(
-            f"find {self.target.name}",
-            self._filled("next_batch"),
-            {**self._params, "after_at": after[0], "after_id": after[1], "batch": self.target.batch},
-        )
+        size = self.target.batch if self.assignment.action is RetentionAction.DELETE else SMALL_BATCH
+        found = tx.rows("next_due", after_at=after[0], after_id=after[1], batch=size)
         if not found:
             return Batch(0, 0, after)
-        last = (found[-1]["at"], found[-1]["id"])
-        locked = statements.rows(
-            f"lock {self.target.name}", self._table("lock_batch"), {"ids": [row["id"] for row in found]}
-        )
+        done = self.settle(tx, [row["id"] for row in found])
+        return Batch(len(found), done, (found[-1]["at"], found[-1]["id"]))
+
+    def settle(self, tx: Transaction, candidates: list[int]) -> int:
+        """Lock rows, look at them again, act on those that are still due; gives how many."""
+        statements = self._sql(tx)
+        locked = statements.rows(f"lock {self.name}", self._table("lock_batch"), {"ids": candidates})
         due = statements.rows(
-            f"look again at {self.target.name}",
+            f"look again at {self.name}",
             self._filled("still_due"),
             {**self._params, "ids": [row["id"] for row in locked]},
         )
-        ids = [row["id"] for row in due]
-        if ids:
+        if ids := [row["id"] for row in due]:
             self._act(tx, statements, ids)
-        return Batch(len(found), len(ids), last)
+        return len(ids)
 
     def _act(self, tx: Transaction, statements: ComposedStatements, ids: list[int]) -> None:
         params = {**self._params, "ids": ids}

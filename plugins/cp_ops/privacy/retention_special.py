@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from cp_ops.privacy.retention_plan import DUE, SESSIONS, Assignment, Survey, Verdict
@@ -11,9 +11,10 @@ from cp_ops.privacy.retention_targets import LARGE_BATCH
 from cp_ops.privacy.webhook_cleanup import TABLES, Backlog
 
 if TYPE_CHECKING:
-    from cp_ops.runtime.database import Transaction
+    from contextlib import AbstractContextManager
 
-Position = tuple[datetime, int]
+    from cp_ops.privacy.retention_rows import Position
+    from cp_ops.runtime.database import Tenant, Transaction
 
 
 class CoveredRows(Protocol):
@@ -28,6 +29,10 @@ class CoveredRows(Protocol):
 
     def survey(self, tx: Transaction) -> Survey:
         """Count what the policy meets, by what becomes of it."""
+        ...
+
+    def collected(self, tenant: Tenant) -> AbstractContextManager[None]:
+        """Hold what the batches need between them."""
         ...
 
     def apply(self, tx: Transaction, after: Position) -> Batch:
@@ -68,6 +73,10 @@ class WebhookRows:
         )
         return Survey(self.assignment, self.name, tuple(one for one in verdicts if one.rows))
 
+    def collected(self, tenant: Tenant) -> AbstractContextManager[None]:  # noqa: ARG002 - batches find their own
+        """Hold nothing."""
+        return nullcontext()
+
     def apply(self, tx: Transaction, after: Position) -> Batch:
         """Delete the next events."""
         with tx.in_domain("privacy") as privacy:
@@ -98,6 +107,10 @@ class SessionRows:
         row = tx.one("expired_sessions", cutoff=self.assignment.cutoff)
         due = (Verdict(DUE, row["rows"], row["first"], row["last"]),) if row and row["rows"] else ()
         return Survey(self.assignment, self.name, due)
+
+    def collected(self, tenant: Tenant) -> AbstractContextManager[None]:  # noqa: ARG002 - batches find their own
+        """Hold nothing."""
+        return nullcontext()
 
     def apply(self, tx: Transaction, after: Position) -> Batch:
         """Delete the next ones."""

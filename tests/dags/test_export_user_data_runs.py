@@ -44,7 +44,7 @@ def test_to_s3(run_dag, user_id, s3):
 
 def test_without_its_required_options_it_does_not_start(run_dag, metadata_db):
     with pytest.raises(ValueError, match="user_id"):
-        run_dag("export_user_data", output_dir="/tmp")  # noqa: S108 - nothing is written
+        run_dag("export_user_data", output_dir="/tmp")
 
 
 def test_only_a_person_starts_it(dags):

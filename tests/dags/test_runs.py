@@ -11,7 +11,8 @@ from tests.dags.documented import COMMANDS, SYSTEM
 JOBS = sorted(
     name
     for name, dag in load_dags().items()
-    if "dry_run" in (COMMANDS | SYSTEM)[name].options and all(param.has_value for param in dag.params.values())
+    if "dry_run" in (COMMANDS | SYSTEM)[name].options
+    and all(param.has_value for param in dag.params.values())
 )
 """Commands without required options; the others have tests of their own."""
 APPLICATION_LOG = {"execute_retention_policies": {"public.core_retention_executions"}}

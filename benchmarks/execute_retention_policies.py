@@ -2,7 +2,7 @@
 
     PYTHONPATH=plugins:. python benchmarks/execute_retention_policies.py [rows]
 
-Bar: 99 of 100 batches hold their locks for less than 100 ms. Audit events (no children, batches of 5,000), support
+Bar: 99 of 100 batches hold their locks for less than 100 ms. Audit events (no children, batches of 2,500), support
 tickets with two comments each (children, batches of 1,000) and time entries that are anonymised.
 """
 

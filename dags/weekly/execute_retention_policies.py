@@ -11,7 +11,7 @@ communications, invoices, projects, time_entries, leads, prospects, support_tick
   events younger than 30 days. What is kept is counted with the reason.
 - Sessions belong to no firm: the longest retention of all active firms decides, and 0 days of one firm keeps all.
 - Days are the firm's calendar days. Two policies over the same rows: the one that keeps longer wins.
-- Children go with their rows, in order, in batches of 1,000 to 5,000; a foreign key that is not known stops its policy
+- Children go with their rows, in order, in batches of 1,000 to 2,500; a foreign key that is not known stops its policy
   before the first deletion, and so does a missing index on a large table. Objects of deleted documents go after the
   rows, with all their versions.
 - After `max_minutes` no new batch begins: the outcome says what is left and the date of the oldest row, and the next

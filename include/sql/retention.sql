@@ -338,7 +338,7 @@ SET CONSTRAINTS ALL IMMEDIATE
 -- name: close_dead_executions
 -- Close the log rows of this package's runs that were killed; what they counted is true.
 UPDATE core_retention_executions
-SET status = 'failed', error_message = 'the run was cut off; the next one went on from there'
+SET status = 'failed', error_message = 'the run was cut off: the next one went on from there'
 WHERE status = 'running' AND execution_result->'run' IS NOT NULL AND firm_id = ANY(%(firm_ids)s::bigint[])
 
 -- name: begin_execution

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cp_ops.privacy.personal_data import Catalogue, ForeignKey
 
-SMALL_BATCH, LARGE_BATCH = 1_000, 5_000
+SMALL_BATCH, LARGE_BATCH = 1_000, 2_500
 
 
 class RetentionAction(StrEnum):

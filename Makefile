@@ -57,14 +57,14 @@ lint: $(STAMP) ## Check style, types, layers and that DAGS.md is current
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict plugins/cp_ops
 	$(BIN)/lint-imports
-	$(PY) -m cp_ops.docs --check
+	$(PY) docs/dags_md.py --check
 
 format: $(STAMP) ## Rewrite the code in the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only .
 
 docs: $(STAMP) ## Generate DAGS.md from the DAG files
-	$(PY) -m cp_ops.docs
+	$(PY) docs/dags_md.py
 
 migrate: $(STAMP) ## Bring schema cp_ops to the newest version (CP_OPS_DSN=postgresql://..., else the sandbox's database)
 	@set -a; test -n "$${CP_OPS_DSN:-}" || . .sandbox/env; set +a; $(PY) -m cp_ops.runtime.migrations upgrade

@@ -1,4 +1,7 @@
-"""Generate DAGS.md from the DAG files: `python docs/dags_md.py` writes it, `--check` fails when it is out of date."""
+"""Generate DAGS.md and README.md's tables from the DAG files and the settings.
+
+`python docs/dags_md.py` writes them, `--check` fails when one is out of date.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import readme_tables
+
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Param
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TARGET = REPOSITORY / "DAGS.md"
+README = REPOSITORY / "README.md"
 
 HEAD = """# DAGs
 
@@ -81,15 +87,24 @@ def _default(param: Param) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check the page."""
-    page = render(load_dags())
-    if arguments == ["--check"]:
-        if TARGET.exists() and TARGET.read_text(encoding="utf-8") == page:
-            return 0
-        sys.stderr.write("DAGS.md is out of date: run `make docs`\n")
-        return 1
-    TARGET.write_text(page, encoding="utf-8")
-    return 0
+    """Write or check the pages."""
+    dags = load_dags()
+    pages = {
+        TARGET: render(dags),
+        README: readme_tables.fill(README.read_text(encoding="utf-8"), dags, schedule),
+    }
+    if arguments != ["--check"]:
+        for path, page in pages.items():
+            path.write_text(page, encoding="utf-8")
+        return 0
+    stale = [
+        path.name
+        for path, page in pages.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != page
+    ]
+    if stale:
+        sys.stderr.write(f"{' and '.join(stale)} out of date: run `make docs`\n")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

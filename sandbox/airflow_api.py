@@ -70,6 +70,17 @@ class AirflowApi:
         """Return the present state of a run."""
         return self._run(self._request("GET", self._run_path(dag_id, run_id)))
 
+    def runs(self, dag_id: str) -> list[Run]:
+        """Return a DAG's newest runs."""
+        query = urllib.parse.urlencode({"limit": _PAGE, "order_by": "-start_date"})
+        answer = self._request("GET", f"/dags/{urllib.parse.quote(dag_id)}/dagRuns?{query}")
+        return [self._run(entry) for entry in answer["dag_runs"]]
+
+    def conf(self, run: Run) -> dict[str, Any]:
+        """Return the params that a run was given."""
+        conf: dict[str, Any] = self._request("GET", self._run_path(run.dag_id, run.run_id))["conf"] or {}
+        return conf
+
     def wait(self, run: Run, *, seconds: float, poll: float = 1.0) -> Run:
         """Wait until the run has ended and return it. Raises ServiceError when it takes longer than `seconds`."""
         deadline = time.monotonic() + seconds

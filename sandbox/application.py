@@ -14,7 +14,7 @@ from sandbox.processes import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sandbox.services.postgres import PostgresServer
+    from sandbox.cluster import Cluster
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 APPLICATION_SQL = REPOSITORY / "include" / "application"
@@ -35,7 +35,7 @@ class ApplicationDatabase:
     rls_dsn: str
 
 
-def create_roles(server: PostgresServer, passwords: Mapping[str, str]) -> None:
+def create_roles(server: Cluster, passwords: Mapping[str, str]) -> None:
     """Create the login roles, or give existing ones these passwords.
 
     `cp_ops` bypasses row-level security and owns schema cp_ops; `cp_ops_rls` has the same rights as its member
@@ -51,9 +51,7 @@ def create_roles(server: PostgresServer, passwords: Mapping[str, str]) -> None:
         )
 
 
-def application_database(
-    server: PostgresServer, name: str, passwords: Mapping[str, str]
-) -> ApplicationDatabase:
+def application_database(server: Cluster, name: str, passwords: Mapping[str, str]) -> ApplicationDatabase:
     """Return the connection strings of database `name`, which need not exist yet."""
     return ApplicationDatabase(
         name=name,
@@ -64,7 +62,7 @@ def application_database(
 
 
 def create_application_database(
-    server: PostgresServer,
+    server: Cluster,
     name: str,
     passwords: Mapping[str, str],
     *,
@@ -80,7 +78,19 @@ def create_application_database(
     return database
 
 
-def _grant_database(server: PostgresServer, name: str) -> None:
+def start_application_database(
+    server: Cluster, name: str, passwords: Mapping[str, str]
+) -> ApplicationDatabase:
+    """Create the roles and database `name` where they are missing, and bring schema cp_ops up to date."""
+    create_roles(server, passwords)
+    if not server.database_exists(name):
+        return create_application_database(server, name, passwords)
+    database = application_database(server, name, passwords)
+    upgrade_cp_ops(database)
+    return database
+
+
+def _grant_database(server: Cluster, name: str) -> None:
     """Let the jobs' role make its schema: rights on a database do not travel with a template."""
     from psycopg import sql
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COMMAND_TAG = "command"
 # What a job is given in the demo beside its own defaults.
-CONF: dict[str, dict[str, Any]] = {}
+CONF: dict[str, dict[str, Any]] = {"reconcile_s3": {"deep": True}}
 # The order of the table; a job that is not named here comes after these, in the order of the alphabet.
 FIRST = ("reconcile_s3", "cleanup_webhook_events", "check_stale_deals")
 # What has work only once the others have run; in the demo whatever its tags are.

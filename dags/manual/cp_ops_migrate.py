@@ -10,7 +10,7 @@ The role of connection `cp_app` must be allowed to create schema `cp_ops`, or ow
 from __future__ import annotations
 
 from cp_ops.operators.dags import Tag, ops_dag
-from cp_ops.operators.migrate import MigrateOperator
+from cp_ops.operators.upkeep import MigrateOperator
 
 with ops_dag("cp_ops_migrate", schedule=None, options=None, doc_md=__doc__, tags=[Tag.SYSTEM]):
     MigrateOperator(task_id="cp_ops_migrate")

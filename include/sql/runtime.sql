@@ -50,12 +50,12 @@ ORDER BY id
 SELECT id FROM firm_firm ORDER BY id
 
 -- name: abandon_expired_runs
--- Close the run that holds this lease when its heartbeat has stopped; a run with an open transaction is passed over.
+-- Close the run that holds this lease, and previews, when their heartbeat has stopped; a run that is writing is passed over.
 UPDATE cp_ops.job_run
 SET state = 'abandoned', finished_at = now(), error = 'no heartbeat: its worker was killed or cut off'
 WHERE id IN (
     SELECT id FROM cp_ops.job_run
-    WHERE command = %(command)s AND scope = %(scope)s AND state = 'running' AND NOT dry_run AND expires_at <= now()
+    WHERE command = %(command)s AND scope = %(scope)s AND state = 'running' AND expires_at <= now()
     FOR UPDATE SKIP LOCKED
 )
 

@@ -45,6 +45,7 @@ class Application(Service):
     @override
     def in_sandbox(cls, sandbox: Sandbox) -> Self:
         s3 = sandbox.service(S3Server)
+        master_key = sandbox.secret("local_kms_master_key")
         return cls(
             sandbox.directory(cls.name),
             sandbox.service(PostgresServer),
@@ -54,8 +55,11 @@ class Application(Service):
                 "AIRFLOW__CP_OPS__FRONTEND_URL": FRONTEND_URL,
                 "AIRFLOW__CP_OPS__DEFAULT_FROM_EMAIL": "no-reply@consultantpro.example",
                 "AIRFLOW__CP_OPS__KMS_BACKEND": "local",
-                "AIRFLOW__CP_OPS__LOCAL_KMS_MASTER_KEY": sandbox.secret("local_kms_master_key"),
                 "AIRFLOW__CP_OPS__DEFAULT_FIRM_KMS_KEY_ID": KMS_KEY_ID,
+                # The local S3 knows no older objects: without a grace the demo's orphan is found at once.
+                "AIRFLOW__CP_OPS__S3_ORPHAN_GRACE_HOURS": "0",
+                "AIRFLOW_CONN_CP_KMS": json.dumps({"conn_type": "generic", "password": master_key}),
+                "CP_OPS_LOCAL_KMS_MASTER_KEY": master_key,
                 "SCALE": sandbox.setting("SCALE", "1"),
             },
         )
@@ -68,11 +72,7 @@ class Application(Service):
     @override
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        application.create_roles(self._server, self._passwords)
-        if not self._server.database_exists(DATABASE):
-            application.create_application_database(self._server, DATABASE, self._passwords)
-        else:
-            application.upgrade_cp_ops(self.database)
+        application.start_application_database(self._server, DATABASE, self._passwords)
         printed = application.run_module("sandbox.world", "seed", environment=self.environment())
         (self.directory / _SEEDED).write_text(printed, encoding="utf-8")
 

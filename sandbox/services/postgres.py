@@ -9,10 +9,10 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
-from urllib.parse import quote
 
 from typing_extensions import override
 
+from sandbox.cluster import SUPERUSER, Cluster
 from sandbox.postgres_binaries import (
     Account,
     create_private_directory,
@@ -25,11 +25,8 @@ from sandbox.processes import die_with_parent
 from sandbox.service import LOOPBACK, ManagedProcess, Service, ServiceError, Status, free_port
 
 if TYPE_CHECKING:
-    import psycopg
-
     from sandbox.supervisor import Sandbox
 
-SUPERUSER = "postgres"
 _START_SECONDS = 30.0
 _PORT_ATTEMPTS = 3
 _FIRST_WITH_BUILTIN_LOCALE = 17
@@ -49,7 +46,7 @@ _SETTINGS = {
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-class PostgresServer(Service):
+class PostgresServer(Cluster, Service):
     """A PostgreSQL cluster of our own.
 
     `durable=False` trades survival of a power cut for speed. `dies_with_parent=True` is for tests: the server
@@ -78,6 +75,12 @@ class PostgresServer(Service):
         return cls(sandbox.directory(cls.name), port=sandbox.port(cls.name))
 
     @property
+    @override
+    def host(self) -> str:
+        return LOOPBACK
+
+    @property
+    @override
     def port(self) -> int:
         """The port on 127.0.0.1. Raises ServiceError before the first start of a server with no fixed port."""
         if self._fixed_port is not None:
@@ -85,8 +88,8 @@ class PostgresServer(Service):
         return int(self._remembered("port"))
 
     @property
+    @override
     def password(self) -> str:
-        """The superuser's password."""
         return self._remembered("password")
 
     @override
@@ -131,62 +134,6 @@ class PostgresServer(Service):
     @override
     def logs(self, lines: int = 50) -> str:
         return self.process.log_tail(lines)
-
-    def dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
-        """Return a connection URI; the password may be omitted for the superuser only."""
-        if password is None:
-            if user != SUPERUSER:
-                raise ValueError(f"the password of role {user} is not known to the server object")
-            password = self.password
-        return f"postgresql://{quote(user)}:{quote(password)}@{LOOPBACK}:{self.port}/{quote(database)}"
-
-    def connect(self, database: str = "postgres") -> psycopg.Connection:
-        """Connect as the superuser in autocommit mode."""
-        import psycopg
-
-        return psycopg.connect(self.dsn(database), autocommit=True, connect_timeout=5)
-
-    def create_role(self, name: str, password: str, *, bypass_row_level_security: bool = False) -> None:
-        """Create a role that may log in, no superuser, or give the existing one this password."""
-        from psycopg import sql
-
-        with self.connect() as connection:
-            exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
-            connection.execute(
-                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER {} PASSWORD {}").format(
-                    sql.SQL("ALTER" if exists else "CREATE"),
-                    sql.Identifier(name),
-                    sql.SQL("BYPASSRLS" if bypass_row_level_security else "NOBYPASSRLS"),
-                    sql.Literal(password),
-                )
-            )
-
-    def create_database(self, name: str, *, template: str | None = None, owner: str | None = None) -> None:
-        """Create a database, as a copy of `template` if given (nobody may be connected to it)."""
-        from psycopg import sql
-
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-        if template:
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-        if owner:
-            statement += sql.SQL(" OWNER {}").format(sql.Identifier(owner))
-        with self.connect() as connection:
-            connection.execute(statement)
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database if it exists, closing the connections to it."""
-        from psycopg import sql
-
-        with self.connect() as connection:
-            connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
-
-    def database_exists(self, name: str) -> bool:
-        """Tell whether the cluster has a database of this name."""
-        with self.connect() as connection:
-            row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
-        return row is not None
 
     def binaries(self) -> Path:
         """Return the directory of the programs of this server (psql may or may not be there)."""

@@ -198,7 +198,7 @@ def put_objects(s3: Any, documents: Sequence[PlannedDocument]) -> int:
     def put(item: tuple[tuple[str, str], bytes | None]) -> None:
         (name, key), body = item
         checksum = base64.b64encode(hashlib.sha256(body or b"").digest()).decode()
-        s3.put_object(Bucket=name, Key=key, Body=body, ChecksumSHA256=checksum)
+        s3.put_object(Bucket=name, Key=key, Body=body, ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum)
 
     with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
         list(pool.map(put, missing.items()))

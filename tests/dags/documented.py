@@ -23,5 +23,6 @@ COMMANDS = {
 }
 SYSTEM = {
     "cp_ops_migrate": Documented((), None),
+    "cp_ops_housekeeping": Documented(("dry_run",), "30 5 * * *"),
     "cp_ops_deliver_mail": Documented(("max_mails", "dry_run"), "*/5 * * * *"),
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from scripted_job import ScriptedJob
 
 from cp_ops.runtime.audit import QUIET_HOURS, Category
+from tests.integration.scripted_job import ScriptedJob
 
 NOW = datetime(2026, 3, 10, 10, tzinfo=UTC)
 
@@ -36,8 +36,13 @@ def events(runner):
 
     def read():
         with runner.connect() as connection:
-            rows = connection.execute("SELECT firm_id, metadata FROM firm_audit_events ORDER BY id").fetchall()
-        return [(firm_id, {name: value for name, value in data.items() if name != "run"}) for firm_id, data in rows]
+            rows = connection.execute(
+                "SELECT firm_id, metadata FROM firm_audit_events ORDER BY id"
+            ).fetchall()
+        return [
+            (firm_id, {name: value for name, value in data.items() if name != "run"})
+            for firm_id, data in rows
+        ]
 
     return read
 

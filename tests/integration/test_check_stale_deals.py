@@ -46,7 +46,9 @@ def everything_of(owner, firm):
     """Every row that belongs to a firm and that this job could reach."""
     scoped = ("crm_deals", "firm_membership", "firm_audit_events", "crm_pipelines")
     found = {
-        table: owner.execute(f"SELECT t::text FROM {table} AS t WHERE firm_id = %s ORDER BY id", [firm.id]).fetchall()
+        table: owner.execute(
+            f"SELECT t::text FROM {table} AS t WHERE firm_id = %s ORDER BY id", [firm.id]
+        ).fetchall()
         for table in scoped
     }
     of_deals = "SELECT id FROM crm_deals WHERE firm_id = %s"
@@ -192,9 +194,13 @@ def test_an_acknowledged_alert_is_still_the_open_one(runner, owner, sales):
 
 
 def test_an_alert_dismissed_in_this_idle_spell_stays_dismissed(runner, owner, sales):
-    dismissed = sales.firm.deal(owner=sales.partner, last_activity_days_ago=60, created_days_ago=200, is_stale=True)
+    dismissed = sales.firm.deal(
+        owner=sales.partner, last_activity_days_ago=60, created_days_ago=200, is_stale=True
+    )
     dismissed.alert("stale", age_days=20, is_dismissed=True)
-    earlier = sales.firm.deal(owner=sales.partner, last_activity_days_ago=60, created_days_ago=200, is_stale=True)
+    earlier = sales.firm.deal(
+        owner=sales.partner, last_activity_days_ago=60, created_days_ago=200, is_stale=True
+    )
     earlier.alert("stale", age_days=70, is_dismissed=True)
     runner(CheckStaleDeals())
     assert types(owner, dismissed) == []
@@ -203,10 +209,17 @@ def test_an_alert_dismissed_in_this_idle_spell_stays_dismissed(runner, owner, sa
 
 @pytest.mark.parametrize(
     ("closes_in_days", "title", "priority"),
-    [(7, "Closes on", "low"), (0, "Closes on", "medium"), (-4, "Should have closed on", "high"), (8, None, None)],
+    [
+        (7, "Closes on", "low"),
+        (0, "Closes on", "medium"),
+        (-4, "Should have closed on", "high"),
+        (8, None, None),
+    ],
 )
 def test_a_close_date_that_is_near_or_past_is_alerted(runner, owner, sales, closes_in_days, title, priority):
-    deal = sales.firm.deal("Larch", owner=sales.partner, last_activity_days_ago=0, closes_in_days=closes_in_days)
+    deal = sales.firm.deal(
+        "Larch", owner=sales.partner, last_activity_days_ago=0, closes_in_days=closes_in_days
+    )
     runner(CheckStaleDeals())
     found = [(alert["title"], alert["priority"], alert["alert_type"]) for alert in alerts(owner, deal)]
     day = sales.firm.day(closes_in_days)
@@ -225,7 +238,9 @@ def test_a_close_date_alert_closes_when_the_date_moves_away(runner, owner, sales
 
 
 def test_a_deal_can_be_stale_and_overdue(runner, owner, sales):
-    deal = sales.firm.deal(owner=sales.partner, last_activity_days_ago=60, closes_in_days=-20, created_days_ago=90)
+    deal = sales.firm.deal(
+        owner=sales.partner, last_activity_days_ago=60, closes_in_days=-20, created_days_ago=90
+    )
     runner(CheckStaleDeals())
     assert sorted(types(owner, deal)) == ["close_date", "stale"]
     assert recipients(owner, deal) == [sales.partner.id, sales.partner.id]
@@ -344,7 +359,9 @@ def test_a_firm_of_an_unknown_time_zone_fails_alone(runner, owner, world, sales)
 
 
 def test_each_firm_has_its_own_today(runner, world):
-    now = datetime(2026, 3, 10, 10, 30, tzinfo=UTC)  # the 11th on Kiritimati (UTC+14), the 9th in Pago Pago (UTC-11)
+    now = datetime(
+        2026, 3, 10, 10, 30, tzinfo=UTC
+    )  # the 11th on Kiritimati (UTC+14), the 9th in Pago Pago (UTC-11)
     dates = {
         "last_activity_date": datetime(2026, 2, 9, tzinfo=UTC).date(),
         "expected_close_date": datetime(2026, 9, 1, tzinfo=UTC).date(),
@@ -435,7 +452,9 @@ def test_days_must_be_a_positive_number(runner, busy, days):
 def test_a_table_that_lacks_a_column_is_named_before_anything_is_written(runner, owner, busy, written):
     owner.execute("ALTER TABLE crm_deals RENAME COLUMN stale_days_threshold TO threshold")
     before = written()
-    with pytest.raises(PreflightError, match=r"check_stale_deals .* column crm_deals.stale_days_threshold is missing"):
+    with pytest.raises(
+        PreflightError, match=r"check_stale_deals .* column crm_deals.stale_days_threshold is missing"
+    ):
         runner(CheckStaleDeals())
     assert written() == before
 
@@ -477,7 +496,10 @@ def test_many_deals_go_in_batches_and_none_is_left(runner, owner, sales, monkeyp
         sales.firm.deal(owner=sales.partner, last_activity_days_ago=60)
     assert runner(CheckStaleDeals()).done == 50
     assert owner.execute("SELECT count(*) FROM crm_deals WHERE is_stale").fetchone() == (25,)
-    assert owner.execute("SELECT count(DISTINCT deal_id), count(*) FROM crm_deal_alert").fetchone() == (25, 25)
+    assert owner.execute("SELECT count(DISTINCT deal_id), count(*) FROM crm_deal_alert").fetchone() == (
+        25,
+        25,
+    )
 
 
 def test_one_deal_that_the_database_refuses_does_not_stop_the_others(runner, owner, sales):
@@ -486,7 +508,9 @@ def test_one_deal_that_the_database_refuses_does_not_stop_the_others(runner, own
     owner.execute(
         f"ALTER TABLE crm_deal_alert ADD CONSTRAINT not_this_one CHECK (deal_id <> {bad.id})",
     )
-    with pytest.raises(RowsFailedError, match=rf"crm_deals:{bad.id}: crm/open_alerts: .*CheckViolation.*not_this_one"):
+    with pytest.raises(
+        RowsFailedError, match=rf"crm_deals:{bad.id}: crm/open_alerts: .*CheckViolation.*not_this_one"
+    ):
         runner(CheckStaleDeals())
     assert [deal.row()["is_stale"] for deal in deals] == [deal is not bad for deal in deals]
     assert (runner.last.failed, runner.last.done) == (2, 16)
@@ -495,7 +519,9 @@ def test_one_deal_that_the_database_refuses_does_not_stop_the_others(runner, own
 # -- others write at the same time -----------------------------------------------------------------------------------
 
 
-def test_what_changes_between_plan_and_apply_is_left_alone(runner, owner, sales, busy, between_plan_and_apply):
+def test_what_changes_between_plan_and_apply_is_left_alone(
+    runner, owner, sales, busy, between_plan_and_apply
+):
     """Silent: an activity; revived: it closes; closing: its date moves; won: reopened."""
     won = owner.execute("SELECT deal_id FROM crm_deal_alert WHERE id = %s", [busy.won.id]).fetchone()[0]
 
@@ -516,7 +542,9 @@ def test_what_changes_between_plan_and_apply_is_left_alone(runner, owner, sales,
     assert not busy.won.row()["is_dismissed"]
 
 
-def test_an_alert_that_the_application_opens_meanwhile_is_not_doubled(runner, owner, sales, between_plan_and_apply):
+def test_an_alert_that_the_application_opens_meanwhile_is_not_doubled(
+    runner, owner, sales, between_plan_and_apply
+):
     deal = sales.firm.deal(owner=sales.partner, last_activity_days_ago=60)
     between_plan_and_apply(lambda: deal.alert("stale", recipients=[sales.partner]))
     outcome = runner(CheckStaleDeals())

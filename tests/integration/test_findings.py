@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from scripted_job import ScriptedJob
 
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.findings import SEEN_AGAIN_HOURS, Finding, Severity
+from tests.integration.scripted_job import ScriptedJob
 
 
 def finding(subject="documents_versions:1", firm=None, **columns):
@@ -71,7 +71,12 @@ def test_a_new_finding_is_opened_with_one_audit_event(examine, kept, owner, firm
         "documents_versions:7",
         firm.id,
     )
-    assert (row["severity"], row["details"], row["times_seen"], row["resolved_at"]) == ("WARNING", {"bytes": 10}, 1, None)
+    assert (row["severity"], row["details"], row["times_seen"], row["resolved_at"]) == (
+        "WARNING",
+        {"bytes": 10},
+        1,
+        None,
+    )
     events = owner.execute(
         "SELECT firm_id, category, action, severity, target_model, target_id, metadata FROM firm_audit_events"
     ).fetchall()
@@ -99,7 +104,8 @@ def test_when_it_was_last_seen_moves_once_in_a_while(examine, kept, runner, firm
     examine(finding(firm=firm), firms=[firm])
     with runner.connect() as connection:
         connection.execute(
-            "UPDATE cp_ops.finding SET last_seen_at = last_seen_at - make_interval(hours => %s)", [SEEN_AGAIN_HOURS + 1]
+            "UPDATE cp_ops.finding SET last_seen_at = last_seen_at - make_interval(hours => %s)",
+            [SEEN_AGAIN_HOURS + 1],
         )
     before = kept()[0]["last_seen_at"]
     examine(finding(firm=firm), firms=[firm])
@@ -155,7 +161,9 @@ def test_two_firms_may_have_the_same_subject_and_are_counted_apart(examine, worl
         with run.write() as tx, run.findings(tx) as ledger:
             ledger.saw([finding("a:1", firm), finding("a:2", firm), finding("a:1", other)])
             told.append(
-                ledger.settle(kinds=["missing_object"], firm_ids=[firm.id, other.id], category=Category.SYSTEM)[1]
+                ledger.settle(
+                    kinds=["missing_object"], firm_ids=[firm.id, other.id], category=Category.SYSTEM
+                )[1]
             )
 
     runner(ScriptedJob(script))

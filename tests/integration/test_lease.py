@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted_job import ScriptedJob, note_on_firms
 
 from cp_ops.crm.stale_deals import CheckStaleDeals
 from cp_ops.runtime.errors import AlreadyRunningError, DatabaseUnavailableError, LeaseLostError
 from sandbox.application import REPOSITORY
+from tests.integration.scripted_job import ScriptedJob, note_on_firms
 
 if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
@@ -63,7 +63,9 @@ def test_a_second_run_skips_and_records_why_and_writes_nothing(runner, firm, run
 
     def script(run):
         before = written()
-        with pytest.raises(AlreadyRunningError, match="already running: scripted is being run by first since"):
+        with pytest.raises(
+            AlreadyRunningError, match="already running: scripted is being run by first since"
+        ):
             runner(ScriptedJob(lambda run: note_on_firms(run, "second ")), holder="second")
         seen.append({table for table, rows in written().items() if rows != before[table]})
         seen.append(dict(runner.last.skip_reasons))
@@ -170,7 +172,9 @@ def test_a_silent_holder_that_nobody_took_over_goes_on(runner, firm, runs):
     assert runs() == [("success", "slow")]
 
 
-def test_the_heartbeat_keeps_the_lease_of_a_long_job_and_does_not_wait_for_its_transactions(runner, firm, runs):
+def test_the_heartbeat_keeps_the_lease_of_a_long_job_and_does_not_wait_for_its_transactions(
+    runner, firm, runs
+):
     runner.lease_ttl = 1
 
     def script(run):
@@ -203,7 +207,9 @@ def test_the_heartbeat_survives_the_loss_of_its_connection(runner, firm, postgre
     runner(ScriptedJob(script))
 
 
-def test_a_run_whose_connection_was_cut_is_an_outage_and_its_record_expires(runner, firm, runs, postgres, app_db):
+def test_a_run_whose_connection_was_cut_is_an_outage_and_its_record_expires(
+    runner, firm, runs, postgres, app_db
+):
     runner.lease_ttl = 1
 
     def script(run):
@@ -219,6 +225,32 @@ def test_a_run_whose_connection_was_cut_is_an_outage_and_its_record_expires(runn
     runner(ScriptedJob(), holder="next")
     assert runs() == [("abandoned", "cut"), ("success", "next")]
     assert firm.row()["notes"] == ""
+
+
+def test_a_preview_beats_too_and_is_closed_when_it_was_killed(runner, firm, runs, postgres, app_db):
+    runner.lease_ttl = 1
+
+    def long(run):
+        time.sleep(2)
+        runner(ScriptedJob(), holder="real")
+
+    def killed(run):
+        run._lease.stop_heartbeat()
+        with postgres.connect(app_db.name) as connection:
+            connection.execute("SELECT pg_terminate_backend(%s, 5000)", [run._connection.info.backend_pid])
+        run.firms(None)
+
+    runner(ScriptedJob(long), holder="preview", dry_run=True)
+    with pytest.raises(DatabaseUnavailableError):
+        runner(ScriptedJob(killed), holder="killed preview", dry_run=True)
+    wait_until(lambda: lease_has_expired(runner))
+    runner(ScriptedJob(), holder="next")
+    assert runs() == [
+        ("success", "preview"),
+        ("success", "real"),
+        ("abandoned", "killed preview"),
+        ("success", "next"),
+    ]
 
 
 def test_a_retry_of_the_same_task_waits_for_the_expiry_instead_of_skipping(runner, firm, runs):
@@ -269,7 +301,9 @@ run_job(stale_deals.CheckStaleDeals(), stale_deals.CheckStaleDealsOptions(),
 """
 
 
-def test_a_job_killed_in_the_middle_is_closed_as_abandoned_and_finished_by_the_next_run(runner, firm, runs, owner):
+def test_a_job_killed_in_the_middle_is_closed_as_abandoned_and_finished_by_the_next_run(
+    runner, firm, runs, owner
+):
     for _ in range(10):
         firm.deal(last_activity_days_ago=60)
     path = os.pathsep.join([str(REPOSITORY / "plugins"), str(REPOSITORY)])
@@ -293,8 +327,14 @@ def test_a_job_killed_in_the_middle_is_closed_as_abandoned_and_finished_by_the_n
 
     assert outcome.done == 14
     assert runs() == [("abandoned", "killed"), ("skipped", "early"), ("success", "next")]
-    assert owner.execute("SELECT count(*) FILTER (WHERE is_stale), count(*) FROM crm_deals").fetchone() == (10, 10)
-    assert owner.execute("SELECT count(DISTINCT deal_id), count(*) FROM crm_deal_alert").fetchone() == (10, 10)
+    assert owner.execute("SELECT count(*) FILTER (WHERE is_stale), count(*) FROM crm_deals").fetchone() == (
+        10,
+        10,
+    )
+    assert owner.execute("SELECT count(DISTINCT deal_id), count(*) FROM crm_deal_alert").fetchone() == (
+        10,
+        10,
+    )
 
 
 def test_a_failed_run_frees_its_lease_and_keeps_its_error(runner, firm, runs):
@@ -306,7 +346,9 @@ def test_a_failed_run_frees_its_lease_and_keeps_its_error(runner, firm, runs):
     runner(ScriptedJob(), holder="next")
     assert runs() == [("failed", "broken"), ("success", "next")]
     with runner.connect() as connection:
-        kept = connection.execute("SELECT error, outcome::text FROM cp_ops.job_run ORDER BY id LIMIT 1").fetchone()
+        kept = connection.execute(
+            "SELECT error, outcome::text FROM cp_ops.job_run ORDER BY id LIMIT 1"
+        ).fetchone()
     assert kept[0] == "scripted: unexpected error (KeyError)"
     assert "jane" not in kept[1]
 

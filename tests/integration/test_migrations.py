@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from scripted_job import ScriptedJob
 
 from cp_ops.runtime.errors import PreflightError
 from cp_ops.runtime.migrations import HEAD, main, upgrade
 from cp_ops.runtime.statements import INCLUDE
+from tests.integration.scripted_job import ScriptedJob
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ def bare(runner):
 
 def tables(runner):
     with runner.connect() as connection:
-        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'cp_ops' ORDER BY 1").fetchall()
+        rows = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'cp_ops' ORDER BY 1"
+        ).fetchall()
     return [name for (name,) in rows]
 
 
@@ -50,7 +52,9 @@ def test_an_upgrade_that_fails_in_the_middle_leaves_nothing(bare):
 
 
 def test_head_is_the_newest_file():
-    files = sorted(path.stem.split("_")[0] for path in (INCLUDE / "migrations" / "versions").glob("[0-9]*.py"))
+    files = sorted(
+        path.stem.split("_")[0] for path in (INCLUDE / "migrations" / "versions").glob("[0-9]*.py")
+    )
     assert files[-1] == HEAD
 
 
@@ -60,7 +64,9 @@ def test_the_upgraded_schema_is_what_a_job_runs_on(bare):
 
 
 def test_a_job_on_a_database_without_the_schema_names_the_dag_that_makes_it(bare):
-    with pytest.raises(PreflightError, match=r"^scripted: schema cp_ops is not there .*; trigger cp_ops_migrate once$"):
+    with pytest.raises(
+        PreflightError, match=r"^scripted: schema cp_ops is not there .*; trigger cp_ops_migrate once$"
+    ):
         bare(ScriptedJob())
 
 

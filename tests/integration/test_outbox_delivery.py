@@ -53,7 +53,8 @@ def enqueue(runner):
 
     def put(*recipients, step="first", **columns):
         mails = [
-            outbox.Mail("demo", "firm:1", step, to, **{"title": "Hello", "text": "A line."} | columns) for to in recipients
+            outbox.Mail("demo", "firm:1", step, to, **{"title": "Hello", "text": "A line."} | columns)
+            for to in recipients
         ]
         with runner.connect() as connection, connection.transaction():
             tx = Transaction(connection, "mail", Outcome("demo", dry_run=False))
@@ -83,17 +84,31 @@ def later(seconds):
 
 def test_a_mail_arrives_as_it_was_decided(runner, smtp, server, enqueue, mails):
     attachment = {"name": "Öl.ics", "type": "text/calendar", "content": "QkVHSU4="}
-    enqueue("jane@client.example", title="Rechnung\r\nfür Öl", text="Grüße", html="<p>Grüße</p>", attachments=[attachment])
+    enqueue(
+        "jane@client.example",
+        title="Rechnung\r\nfür Öl",
+        text="Grüße",
+        html="<p>Grüße</p>",
+        attachments=[attachment],
+    )
     outcome = runner(DeliverMail(server))
     [mail] = smtp.mails()
     message = mail.message
     assert mail.recipients == ("jane@client.example",)
-    assert (message["From"], message["To"], message["Subject"]) == (SENDER, "jane@client.example", "Rechnung für Öl")
+    assert (message["From"], message["To"], message["Subject"]) == (
+        SENDER,
+        "jane@client.example",
+        "Rechnung für Öl",
+    )
     assert message["Auto-Submitted"] == "auto-generated"
     assert message.get_body(("plain",)).get_content().strip() == "Grüße"
     assert message.get_body(("html",)).get_content().strip() == "<p>Grüße</p>"
     [part] = message.iter_attachments()
-    assert (part.get_filename(), part.get_content_type(), part.get_content()) == ("Öl.ics", "text/calendar", "BEGIN")
+    assert (part.get_filename(), part.get_content_type(), part.get_content()) == (
+        "Öl.ics",
+        "text/calendar",
+        "BEGIN",
+    )
     [row] = mails()
     assert (row["state"], row["attempts"], row["claimed_until"], row["last_error"]) == ("sent", 1, None, "")
     assert (outcome.planned, outcome.done, outcome.remote_calls) == (1, 1, 1)
@@ -104,7 +119,9 @@ def test_the_same_mail_decided_twice_is_one_mail(runner, smtp, server, enqueue):
     assert enqueue("Jane@Client.example ", "max@client.example", "new@client.example") == 1
     assert enqueue("jane@client.example", step="second") == 1
     runner(DeliverMail(server))
-    assert sorted(accepted(smtp)) == sorted(["jane@client.example"] * 2 + ["max@client.example", "new@client.example"])
+    assert sorted(accepted(smtp)) == sorted(
+        ["jane@client.example"] * 2 + ["max@client.example", "new@client.example"]
+    )
 
 
 def test_a_mail_is_decided_together_with_what_it_tells(runner, enqueue, mails):
@@ -142,9 +159,13 @@ def test_a_batch_takes_one_connection(runner, smtp, server, enqueue):
     assert accepted(smtp) == [f"person{n}@client.example" for n in range(BATCH + 5)]
 
 
-def test_a_permanent_refusal_is_given_up_with_a_finding_and_the_others_are_sent(runner, smtp, server, enqueue, mails):
+def test_a_permanent_refusal_is_given_up_with_a_finding_and_the_others_are_sent(
+    runner, smtp, server, enqueue, mails
+):
     enqueue("a@client.example", "reject-550@client.example", "b@client.example")
-    with pytest.raises(RowsFailedError, match=r"^1 rows failed, 2 done: cp_ops\.mail:2: recipient refused .* code 550$") as failed:
+    with pytest.raises(
+        RowsFailedError, match=r"^1 rows failed, 2 done: cp_ops\.mail:2: recipient refused .* code 550$"
+    ) as failed:
         runner(DeliverMail(server))
     assert type(failed.value) is RowsFailedError
     assert accepted(smtp) == ["a@client.example", "b@client.example"]
@@ -158,13 +179,17 @@ def test_a_permanent_refusal_is_given_up_with_a_finding_and_the_others_are_sent(
 
 def test_a_row_that_no_mail_can_be_made_of_does_not_stop_the_others(runner, smtp, server, enqueue, mails):
     enqueue("a@client.example", "jane\nBcc: all@client.example", "b@client.example")
-    with pytest.raises(RowsFailedError, match=r"cp_ops\.mail:2: no mail can be made of this row \(ValueError\)$"):
+    with pytest.raises(
+        RowsFailedError, match=r"cp_ops\.mail:2: no mail can be made of this row \(ValueError\)$"
+    ):
         runner(DeliverMail(server))
     assert accepted(smtp) == ["a@client.example", "b@client.example"]
     assert [mail["state"] for mail in mails()] == ["sent", "failed", "sent"]
 
 
-def test_a_temporary_refusal_is_tried_again_with_spacing_and_then_given_up(runner, smtp, server, enqueue, mails):
+def test_a_temporary_refusal_is_tried_again_with_spacing_and_then_given_up(
+    runner, smtp, server, enqueue, mails
+):
     enqueue("defer-451@client.example")
     for attempt, spacing in enumerate(SPACING, start=1):
         outcome = runner(DeliverMail(server))
@@ -175,7 +200,9 @@ def test_a_temporary_refusal_is_tried_again_with_spacing_and_then_given_up(runne
         runner.now = later(spacing - 30)
         assert runner(DeliverMail(server)).planned == 0
         runner.now = later(spacing + 30)
-    with pytest.raises(RowsFailedError, match=r"cp_ops\.mail:1: given up after 6 attempts: .* code 451$") as failed:
+    with pytest.raises(
+        RowsFailedError, match=r"cp_ops\.mail:1: given up after 6 attempts: .* code 451$"
+    ) as failed:
         runner(DeliverMail(server))
     assert type(failed.value) is RowsFailedError, "what was given up is not worth a retry of the task"
     assert mails()[0]["state"] == "failed"
@@ -313,7 +340,13 @@ def test_address_and_text_are_forgotten_and_the_key_still_keeps_it_from_being_se
     outcome = forgetful(DeliverMail(server))
     [row] = mails()
     assert outcome.numbers == {"forgotten": 1}
-    assert (row["recipient"], row["title"], row["body_text"], row["body_html"], row["attachments"]) == ("", "", "", "", [])
+    assert (row["recipient"], row["title"], row["body_text"], row["body_html"], row["attachments"]) == (
+        "",
+        "",
+        "",
+        "",
+        [],
+    )
     assert row["forgotten_at"] is not None
     assert "jane" not in str(row).lower()
     assert enqueue("jane@client.example") == 0
@@ -336,7 +369,10 @@ def test_the_message_id_depends_on_the_row_alone(key, sender, title):
         "attachments": [],
         "created_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
-    first, again = compose(row, datetime(2026, 1, 2, tzinfo=UTC)), compose(row, datetime(2026, 5, 2, tzinfo=UTC))
+    first, again = (
+        compose(row, datetime(2026, 1, 2, tzinfo=UTC)),
+        compose(row, datetime(2026, 5, 2, tzinfo=UTC)),
+    )
     assert first["Message-ID"] == again["Message-ID"]
     assert first["Message-ID"].startswith(f"<cp-ops-{key}.20260101000000@")
     assert "\n" not in first["Subject"]

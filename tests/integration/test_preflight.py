@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from scripted_job import ScriptedJob
 
 from cp_ops.crm.stale_deals import CheckStaleDeals
 from cp_ops.runtime.errors import PreflightError
 from cp_ops.runtime.preflight import Table
+from tests.integration.scripted_job import ScriptedJob
 
 
 @pytest.fixture
@@ -82,7 +82,9 @@ def test_an_optional_table_may_be_missing_but_not_half_there(runner, owner, refu
         "ALTER POLICY firm_isolation ON crm_deals USING (firm_id = current_setting('other.firm', true)::bigint)",
     ],
 )
-def test_a_policy_that_would_hide_rows_in_silence_is_refused(refused, enable_row_level_security, owner, policy):
+def test_a_policy_that_would_hide_rows_in_silence_is_refused(
+    refused, enable_row_level_security, owner, policy
+):
     under_policy = enable_row_level_security()
     owner.execute(policy)
     assert refused(via=under_policy) == (
@@ -91,7 +93,9 @@ def test_a_policy_that_would_hide_rows_in_silence_is_refused(refused, enable_row
     )
 
 
-def test_the_session_knows_whether_a_policy_applies_to_its_role(runner, world, enable_row_level_security, app_db):
+def test_the_session_knows_whether_a_policy_applies_to_its_role(
+    runner, world, enable_row_level_security, app_db
+):
     world.firm()
     guarded = []
 

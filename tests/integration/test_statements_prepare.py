@@ -52,7 +52,9 @@ def transaction(app_db):
 def test_every_statement_of_every_domain_fits_the_schema(transaction):
     order = {"DROP": 1}
     problems = []
-    everything = [statement for domain in DOMAINS for statement in statements(domain) if verb(statement) != "CREATE"]
+    everything = [
+        statement for domain in DOMAINS for statement in statements(domain) if verb(statement) != "CREATE"
+    ]
     for statement in sorted(everything, key=lambda one: order.get(verb(one), 0)):
         try:
             with transaction.transaction():

@@ -50,7 +50,11 @@ def client_error(code, status=400):
         (client_error("Whatever", 502), RemoteUnavailableError, Verdict.RETRY),
         (client_error("AccessDenied", 403), RemoteRefusedError, Verdict.FAIL),
         (client_error("NoSuchBucket", 404), RemoteRefusedError, Verdict.FAIL),
-        (botocore.exceptions.EndpointConnectionError(endpoint_url="x"), RemoteUnavailableError, Verdict.RETRY),
+        (
+            botocore.exceptions.EndpointConnectionError(endpoint_url="x"),
+            RemoteUnavailableError,
+            Verdict.RETRY,
+        ),
         (botocore.exceptions.ReadTimeoutError(endpoint_url="x"), RemoteUnavailableError, Verdict.RETRY),
         (botocore.exceptions.NoCredentialsError(), RemoteRefusedError, Verdict.FAIL),
         (botocore.exceptions.ParamValidationError(report="x"), RemoteRefusedError, Verdict.FAIL),
@@ -92,7 +96,8 @@ def test_every_row_of_the_table_can_be_reached():
         hidden_by = [
             earlier.exception
             for earlier in FOREIGN[:number]
-            if not earlier.codes and earlier.exception in {f"{base.__module__}.{base.__qualname__}" for base in raised.__mro__}
+            if not earlier.codes
+            and earlier.exception in {f"{base.__module__}.{base.__qualname__}" for base in raised.__mro__}
         ]
         assert hidden_by == []
 
@@ -109,7 +114,9 @@ def test_subclasses_come_before_their_bases_so_that_the_first_match_is_the_close
     assert found[-1] is CpOpsError
     for number, cls in enumerate(found):
         assert not any(issubclass(later, cls) for later in found[number + 1 :])
-    own = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, CpOpsError)]
+    own = [
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, CpOpsError)
+    ]
     assert set(own) <= set(found)
 
 

@@ -129,7 +129,7 @@ def test_aws_values_that_kms_did_not_make_are_undecryptable(aws, client):
 def test_aws_access_denied_is_an_error_of_the_run(aws):
     """Also what KMS answers for a key of an account that is not ours: nothing follows for the row."""
     stored = "enc::" + base64.b64encode(b"x" * 80).decode()
-    with pytest.raises(RemoteRefusedError, match="access denied .*AccessDeniedException"):
+    with pytest.raises(RemoteRefusedError, match=r"access denied .*AccessDeniedException"):
         FieldEncryption(aws, "k").decrypt(stored, "k")
 
 

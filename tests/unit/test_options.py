@@ -20,7 +20,9 @@ class ReportOptions(FirmOptions):
     kind: Literal["short", "long"] | None = Field(None, title="Kind", description="How much to say")
     only: Literal["this"] | None = Field(None, title="Only")
     limit: int = Field(10, gt=0, le=100, title="At most", description="Most rows, from 1 to 100")
-    address: str = Field(title="Address", description="Where to send it", json_schema_extra={"personal": True})
+    address: str = Field(
+        title="Address", description="Where to send it", json_schema_extra={"personal": True}
+    )
 
 
 GOOD = {"address": "a@example.com"}
@@ -30,7 +32,11 @@ GOOD = {"address": "a@example.com"}
     ("given_options", "field", "says"),
     [
         ({"firmid": 3}, "firmid", "unknown option. Did you mean firm_id?"),
-        ({"colour": "red"}, "colour", "unknown option. Known options: dry_run, firm_id, kind, only, limit, address"),
+        (
+            {"colour": "red"},
+            "colour",
+            "unknown option. Known options: dry_run, firm_id, kind, only, limit, address",
+        ),
         ({"firm_id": 0}, "firm_id", "input should be greater than 0. Id of one firm"),
         ({"firm_id": "3"}, "firm_id", "input should be a valid integer"),
         ({"firm_id": True}, "firm_id", "input should be a valid integer"),
@@ -89,7 +95,11 @@ def test_the_forms_fields_come_from_the_model():
     }
     assert (schemas["kind"]["type"], schemas["kind"]["enum"]) == (["null", "string"], [None, "short", "long"])
     assert (schemas["only"]["type"], schemas["only"]["enum"]) == (["null", "string"], [None, "this"])
-    assert (schemas["limit"]["type"], schemas["limit"]["default"], schemas["limit"]["maximum"]) == ("integer", 10, 100)
+    assert (schemas["limit"]["type"], schemas["limit"]["default"], schemas["limit"]["maximum"]) == (
+        "integer",
+        10,
+        100,
+    )
     assert schemas["dry_run"] == {
         "title": "Dry run",
         "description": JobOptions.model_fields["dry_run"].description,
@@ -116,6 +126,8 @@ def test_the_form_and_the_model_agree_on_every_value(name, value):
     assert by_form == by_model
 
 
-@pytest.mark.parametrize("name", ["admin_password", "apiKey", "api_key", "private_pem", "TOKEN", "passphrase"])
+@pytest.mark.parametrize(
+    "name", ["admin_password", "apiKey", "api_key", "private_pem", "TOKEN", "passphrase"]
+)
 def test_names_that_would_hold_a_secret_are_recognised(name):
     assert SECRET_LIKE.search(name)

@@ -39,7 +39,9 @@ def test_a_run_without_failures_raises_nothing():
 def test_a_failed_row_is_named_with_its_reason_and_fails_the_task():
     run = outcome(done=8)
     run.fail("crm_deals:4", RowFailedError("its stage is gone"))
-    with pytest.raises(RowsFailedError, match=r"^1 rows failed, 8 done: crm_deals:4: its stage is gone$") as failed:
+    with pytest.raises(
+        RowsFailedError, match=r"^1 rows failed, 8 done: crm_deals:4: its stage is gone$"
+    ) as failed:
         run.raise_for_failures()
     assert failed.value.verdict is Verdict.FAIL
 
@@ -69,7 +71,9 @@ def test_all_failures_are_counted_and_the_first_are_named():
 def test_one_failure_that_covers_many_rows_leaves_nothing_unnamed():
     run = outcome()
     run.fail("finance_stripe_webhook_events:firm:1", RowFailedError("locked"), rows=5_000)
-    with pytest.raises(RowsFailedError, match=r"^5000 rows failed, 0 done: finance_stripe_webhook_events:firm:1: locked$"):
+    with pytest.raises(
+        RowsFailedError, match=r"^5000 rows failed, 0 done: finance_stripe_webhook_events:firm:1: locked$"
+    ):
         run.raise_for_failures()
 
 

@@ -18,12 +18,16 @@ actions = st.builds(
     reason=st.text(max_size=20),
     firm_id=st.none() | st.integers(1, 3),
     rows=st.integers(1, 9),
-    data=st.dictionaries(st.sampled_from("abc"), st.none() | st.booleans() | st.integers() | st.text(max_size=5)),
+    data=st.dictionaries(
+        st.sampled_from("abc"), st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+    ),
 )
 
 
 def action(number: int = 1, **columns) -> Action:
-    return Action(**{"kind": "mark", "target": f"crm_deals:{number}", "reason": "idle", "firm_id": 1} | columns)
+    return Action(
+        **{"kind": "mark", "target": f"crm_deals:{number}", "reason": "idle", "firm_id": 1} | columns
+    )
 
 
 @given(plan=st.lists(actions, max_size=8), data=st.data())

@@ -18,9 +18,16 @@ def test_defaults_work_without_any_configuration():
 
 def test_texts_of_the_configuration_become_values():
     settings = load(
-        timezone="Europe/Paris", stale_deals_max_changes="5", frontend_url="https://app.example.com/", kms_backend="aws"
+        timezone="Europe/Paris",
+        stale_deals_max_changes="5",
+        frontend_url="https://app.example.com/",
+        kms_backend="aws",
     )
-    assert (settings.timezone, settings.stale_deals_max_changes, settings.kms_backend) == ("Europe/Paris", 5, "aws")
+    assert (settings.timezone, settings.stale_deals_max_changes, settings.kms_backend) == (
+        "Europe/Paris",
+        5,
+        "aws",
+    )
     assert settings.frontend_url == "https://app.example.com"
 
 
@@ -56,8 +63,13 @@ def test_the_documented_environment_variable_is_honoured_where_the_setting_is_no
 
 
 def test_a_setting_that_a_job_needs_is_asked_for_with_the_reason():
-    assert load(default_from_email="a@example.com").require("default_from_email", why="mails need one") == "a@example.com"
-    with pytest.raises(SettingError, match=r"\[cp_ops\] frontend_url: is empty, but links in mails start with it"):
+    assert (
+        load(default_from_email="a@example.com").require("default_from_email", why="mails need one")
+        == "a@example.com"
+    )
+    with pytest.raises(
+        SettingError, match=r"\[cp_ops\] frontend_url: is empty, but links in mails start with it"
+    ):
         load().require("frontend_url", why="links in mails start with it")
 
 

@@ -16,7 +16,14 @@ from cp_ops.runtime.firms import Firm
 
 NOW = datetime(2026, 3, 10, 10, 0, tzinfo=UTC)
 TODAY = NOW.date()
-ZONES = ("UTC", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kathmandu", "Europe/Paris")
+ZONES = (
+    "UTC",
+    "America/New_York",
+    "Pacific/Kiritimati",
+    "Pacific/Pago_Pago",
+    "Asia/Kathmandu",
+    "Europe/Paris",
+)
 
 
 def firm(zone: str = "UTC", firm_id: int = 1) -> Firm:
@@ -126,7 +133,10 @@ def test_activity_in_the_future_counts_as_active_today_and_is_reported():
 
 def test_an_active_deal_is_unmarked_and_its_alerts_are_closed():
     found = plan(idle(3, is_stale=True, stale_alerts=2))
-    assert [(action.kind, action.rows) for action in found.actions] == [("unmark_stale", 1), ("close_stale_alert", 2)]
+    assert [(action.kind, action.rows) for action in found.actions] == [
+        ("unmark_stale", 1),
+        ("close_stale_alert", 2),
+    ]
 
 
 def test_an_open_alert_of_a_deal_that_is_not_stale_is_closed():

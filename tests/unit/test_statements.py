@@ -23,7 +23,9 @@ def test_a_file_is_cut_into_statements():
 
 
 def test_a_statement_without_description_is_refused():
-    with pytest.raises(ValueError, match=r"include/sql/demo\.sql: one needs a comment that says what it answers"):
+    with pytest.raises(
+        ValueError, match=r"include/sql/demo\.sql: one needs a comment that says what it answers"
+    ):
         _parse("demo", "-- name: one\nSELECT 1")
 
 

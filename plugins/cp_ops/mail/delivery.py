@@ -134,7 +134,9 @@ class DeliverMail(Job[DeliverMailOptions]):
         try:
             message = compose(mail, run.now)
         except (ValueError, LookupError) as error:
-            self._give_up(run, mail, RowFailedError(f"no mail can be made of this row ({type(error).__name__})"))
+            self._give_up(
+                run, mail, RowFailedError(f"no mail can be made of this row ({type(error).__name__})")
+            )
             return
         run.remote_call()
         try:
@@ -143,7 +145,9 @@ class DeliverMail(Job[DeliverMailOptions]):
             self._give_up(run, mail, error)
         except RemoteUnavailableError as error:
             if mail["attempts"] > len(SPACING):
-                self._give_up(run, mail, RowFailedError(f"given up after {mail['attempts']} attempts: {error}"))
+                self._give_up(
+                    run, mail, RowFailedError(f"given up after {mail['attempts']} attempts: {error}")
+                )
                 if isinstance(error, RemoteConnectionLostError):
                     raise
                 return

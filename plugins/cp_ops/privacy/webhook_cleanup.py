@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from pydantic import Field
 
 from cp_ops.runtime.audit import Category
-from cp_ops.runtime.errors import CpOpsError
+from cp_ops.runtime.errors import CpOpsError, LeaseLostError
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.plan import Action, Plan, Skip
@@ -155,5 +155,7 @@ class CleanupWebhookEvents(Job[CleanupWebhookEventsOptions]):
                 deleted += batch["deleted"]
                 run.done(f"{provider}_deleted", batch["deleted"], firm_id)
                 run.progress(f"{provider}, firm {firm_id}: {deleted} of {action.rows} deleted")
+        except LeaseLostError:
+            raise
         except CpOpsError as error:
             run.fail(action.target, error, rows=action.rows - deleted)

@@ -53,7 +53,6 @@ class Lease:
     command: str
     fence: int
     connect: Callable[[], psycopg.Connection[Any]]
-    exclusive: bool
     ttl: int = TTL
     _lost: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -127,7 +126,7 @@ def acquire(
                 tx.execute("abandon_expired_runs", **key)
             row = tx.one("begin_run", **beginning, ttl=ttl)
         if row is not None:
-            return Lease(command, row["id"], connect, exclusive=not beginning["dry_run"], ttl=ttl)
+            return Lease(command, row["id"], connect, ttl=ttl)
         other = tx.one("running_run", **key)
         if other is None:
             continue

@@ -105,6 +105,7 @@ def _param(name: str, schema: dict[str, Any], *, required: bool) -> dict[str, An
     param["type"] = ["null", *(t for t in types if t != "null")] if "null" in types else types[0]
     if "null" in types and "enum" in param:
         param["enum"] = [None, *param["enum"]]
+        param.setdefault("values_display", {})["null"] = "(empty)"
     if not required:
         param["default"] = prop.get("default")
     return param

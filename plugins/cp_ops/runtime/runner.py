@@ -93,8 +93,7 @@ def run_job(  # noqa: PLR0913 - a run's whole surroundings
 def _run(
     job: Job[Any], run: JobRun, options: JobOptions, tx: Transaction, lease: Lease, started: float
 ) -> None:
-    if lease.exclusive:
-        lease.start_heartbeat()
+    lease.start_heartbeat()
     state = RunState.FAILED
     try:
         job.run(run, options)

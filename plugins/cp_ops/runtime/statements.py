@@ -77,5 +77,7 @@ def _parse(domain: str, source: str) -> dict[str, Statement]:
         if name in found:
             raise ValueError(f"include/sql/{domain}.sql: {name} is defined twice")
         text = "\n".join(line for line in lines if not line.startswith("--")).strip().rstrip(";")
-        found[name] = Statement(domain, name, text, " ".join(line.removeprefix("--").strip() for line in comments))
+        found[name] = Statement(
+            domain, name, text, " ".join(line.removeprefix("--").strip() for line in comments)
+        )
     return found

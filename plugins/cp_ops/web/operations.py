@@ -9,7 +9,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.api_fastapi.core_api.security import requires_access_view
 from fastapi import Depends, FastAPI, Query
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, select_autoescape
+from jinja2 import Environment, FileSystemLoader
 
 from cp_ops.operators.links import PREFIX
 from cp_ops.runtime.database import Transaction
@@ -27,7 +27,7 @@ STATEMENT_TIMEOUT = 10
 app = FastAPI(title="cp_ops operations", docs_url=None, redoc_url=None, openapi_url=None)
 """Airflow does not guard a plugin's app by itself: every route depends on `requires_access_view`."""
 
-_templates = Environment(loader=FileSystemLoader(INCLUDE / "templates"), autoescape=select_autoescape())
+_templates = Environment(loader=FileSystemLoader(INCLUDE / "templates"), autoescape=True)
 
 
 @app.get("/", dependencies=[Depends(requires_access_view(AccessView.JOBS))])

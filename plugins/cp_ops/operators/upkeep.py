@@ -1,4 +1,4 @@
-"""The operator that brings schema cp_ops to the package's version."""
+"""Operators that look after the package's own schema."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from cp_ops.operators.base import JobOperator
+from cp_ops.upkeep.housekeeping import Housekeeping
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
+
+
+class HousekeepingOperator(JobOperator):
+    """Remove the package's own old records."""
+
+    job_class = Housekeeping
 
 
 class MigrateOperator(BaseOperator):

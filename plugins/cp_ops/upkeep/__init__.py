@@ -1,0 +1,1 @@
+"""The package's care for its own records."""

@@ -1,0 +1,95 @@
+"""One whole sandbox for the session: the demo world and a real Airflow, as `make up` starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from sandbox.airflow_api import AirflowApi
+from sandbox.services.airflow import Airflow
+from sandbox.services.application import Application
+from sandbox.supervisor import Sandbox
+from tests.airflow_environment import DAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sandbox.application import ApplicationDatabase
+
+PROBES = Path(__file__).parent / "probes"
+OPTIONS = {
+    "scheduler": {
+        "task_instance_heartbeat_timeout": 15,
+        "task_instance_heartbeat_timeout_detection_interval": 2,
+    }
+}
+"""Airflow notices a killed worker after 15 s instead of 5 minutes."""
+ACCEPTANCE_SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox of its own, with the package's DAGs and the probes."""
+    root = tmp_path_factory.mktemp("acceptance")
+    dags = root / "dags"
+    dags.mkdir()
+    (dags / "package").symlink_to(DAGS)
+    (dags / "probes").symlink_to(PROBES)
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
+        "CP_OPS_DAGS_FOLDER": str(dags),
+        "CP_OPS_AIRFLOW_OPTIONS": json.dumps(OPTIONS),
+    }
+    sandbox = Sandbox(root / "state", environ=environ)
+    try:
+        sandbox.up(lambda text: None)
+        yield sandbox
+    finally:
+        sandbox.clean()
+
+
+@pytest.fixture(scope="session")
+def api(sandbox: Sandbox) -> AirflowApi:
+    """Airflow's REST API, once every DAG file is read and every DAG may run."""
+    api = AirflowApi(sandbox.service(Airflow).base_url)
+    expected = {path.stem for path in DAGS.glob("*/*.py")} | {"probe_job", "probe_unguarded"}
+    deadline = time.monotonic() + ACCEPTANCE_SECONDS
+    while missing := expected - {dag["dag_id"] for dag in api.dags()}:
+        assert api.import_errors() == []
+        assert time.monotonic() < deadline, f"not read after {ACCEPTANCE_SECONDS} s: {missing}"
+        time.sleep(0.5)
+    for dag_id in expected:
+        api.unpause(dag_id)
+    return api
+
+
+@pytest.fixture(scope="session")
+def database(sandbox: Sandbox) -> ApplicationDatabase:
+    """The application's database of the sandbox."""
+    return sandbox.service(Application).database
+
+
+@pytest.fixture
+def app(database: ApplicationDatabase) -> Iterator[psycopg.Connection[Any]]:
+    """A connection of the application's owner, who is a member of nothing else."""
+    with psycopg.connect(database.owner_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def jobs(database: ApplicationDatabase) -> Iterator[psycopg.Connection[Any]]:
+    """A connection of the jobs' role, which owns schema cp_ops."""
+    with psycopg.connect(database.cp_ops_dsn, autocommit=True) as connection:
+        yield connection
+
+
+def chromium() -> str | None:
+    """Where Debian's chromium is, if it is installed."""
+    return shutil.which("chromium") if shutil.which("chromedriver") else None

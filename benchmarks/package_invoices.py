@@ -20,13 +20,13 @@ import psycopg
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
-from cp_ops.finance.package_invoices import BATCH, GeneratePackageInvoices
-from cp_ops.runtime.lease import Identity
-from cp_ops.runtime.runner import run_job
-from cp_ops.runtime.settings import Settings
-from sandbox import application
-from sandbox.services.postgres import PostgresServer
-from sandbox.world.builder import World
+from cp_ops.finance.package_invoices import BATCH, GeneratePackageInvoices  # noqa: E402
+from cp_ops.runtime.lease import Identity  # noqa: E402
+from cp_ops.runtime.runner import run_job  # noqa: E402
+from cp_ops.runtime.settings import Settings  # noqa: E402
+from sandbox import application  # noqa: E402
+from sandbox.services.postgres import PostgresServer  # noqa: E402
+from sandbox.world.builder import World  # noqa: E402
 
 if TYPE_CHECKING:
     from cp_ops.runtime.outcome import Outcome

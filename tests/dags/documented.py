@@ -10,16 +10,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Documented:
-    """A command's documented options and schedule; None is manual."""
+    """A command's documented options and schedule; None is manual.
+
+    :param every_run_writes: tables that a run writes although nothing is due, besides its own record.
+    """
 
     options: tuple[str, ...]
     schedule: str | None
+    every_run_writes: frozenset[str] = frozenset()
 
 
 COMMANDS = {
     "cleanup_webhook_events": Documented(("days", "provider", "dry_run"), "0 4 * * *"),
     "reconcile_s3": Documented(("firm_id", "deep", "dry_run"), "0 3 * * *"),
     "check_stale_deals": Documented(("firm_id", "days", "dry_run"), "0 10 * * *"),
+    "generate_package_invoices": Documented(("firm_id", "reference_date", "backfill", "dry_run"), None),
+    "refresh_materialized_views": Documented(
+        ("view", "concurrently", "dry_run"),
+        "0 5 * * *",
+        frozenset(
+            {
+                "public.finance_mv_refresh_log",
+                "public.mv_revenue_by_project_month",
+                "public.mv_utilization_by_user_week",
+                "public.mv_utilization_by_project_month",
+            }
+        ),
+    ),
 }
 SYSTEM = {
     "cp_ops_migrate": Documented((), None),

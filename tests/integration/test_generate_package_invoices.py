@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -161,7 +162,7 @@ def test_backfill_issues_the_missed_periods(runner, owner, firm):
     rows = invoices(owner, "period_start", "period_end", "due_date")
     assert outcome.done == len(rows) == len(months)
     assert rows[0][0] == engagement.row()["start_date"]
-    for (_, end, _), (start, _, _) in zip(rows, rows[1:], strict=False):
+    for (_, end, _), (start, _, _) in pairwise(rows):
         assert start == end + timedelta(days=1)
     assert {due for *_, due in rows} == {firm.day(30)}
 
@@ -179,14 +180,14 @@ def test_a_reference_date_decides_the_period(runner, owner, firm):
     "given", ["2025-02-30", "yesterday", "2025-2-1", "20250201", "2025-02-01T00:00", 5, ""]
 )
 def test_a_reference_date_that_is_no_day_is_refused(given):
-    with pytest.raises(OptionsError, match="^reference_date: must be a day as YYYY-MM-DD"):
+    with pytest.raises(OptionsError, match=r"^reference_date: must be a day as YYYY-MM-DD"):
         GeneratePackageInvoicesOptions.parse({"reference_date": given})
 
 
 def test_a_reference_date_far_ahead_or_long_ago_is_refused(runner, firm, engagement, owner):
-    with pytest.raises(OptionsError, match="reference_date: .* is more than 31 days ahead"):
+    with pytest.raises(OptionsError, match=r"reference_date: .* is more than 31 days ahead"):
         runner(GeneratePackageInvoices(), reference_date=firm.day(32).isoformat())
-    with pytest.raises(OptionsError, match="^reference_date: input should be greater than or equal to"):
+    with pytest.raises(OptionsError, match=r"^reference_date: input should be greater than or equal to"):
         runner(GeneratePackageInvoices(), reference_date="1925-01-01")
     assert invoices(owner) == []
     assert runner(GeneratePackageInvoices(), reference_date=firm.day(31).isoformat()).done == 1

@@ -165,7 +165,7 @@ def test_the_ledger_refuses_what_its_columns_cannot_hold():
     assert Money(10**12 - 1, "USD").for_ledger() == Decimal("9999999999.99")
 
 
-@given(st.integers(0, 10**12), st.sampled_from(["USD", "JPY", "KWD"]), st.integers(1, 366), st.data())
+@given(st.integers(0, 10**9), st.sampled_from(["USD", "JPY", "KWD"]), st.integers(1, 366), st.data())
 def test_the_shares_of_a_whole_add_up_to_it_however_it_is_cut(units, currency, parts, data):
     step = 10 if currency in THREE_DECIMAL else 1
     fee = Money(units * step, currency)

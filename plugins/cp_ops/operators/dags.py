@@ -14,6 +14,8 @@ from cp_ops.runtime.errors import Verdict, all_errors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow.sdk import Asset
+
     from cp_ops.runtime.options import JobOptions
 
 OWNER = "cp_ops"
@@ -68,19 +70,23 @@ def ops_dag(
     doc_md: str | None,
     tags: Sequence[Tag],
     timeout: timedelta = timedelta(minutes=30),
+    after: Sequence[Asset] = (),
     **kwargs: Any,
 ) -> DAG:
     """Declare a DAG of this package: named as its command, its params generated from the options.
 
     Cron schedules are read in the deployment's time zone, setting [cp_ops] timezone. One run at a time, no catch-up:
     what is due comes from the database's state, so a skipped tick loses nothing.
+
+    :param after: assets whose change starts a run, too, besides the schedule.
     """
     timezone = conf.get("cp_ops", "timezone", fallback="UTC")
-    from airflow.sdk import CronTriggerTimetable
+    from airflow.sdk import AssetAny, AssetOrTimeSchedule, CronTriggerTimetable
 
+    cron = CronTriggerTimetable(schedule, timezone=timezone) if schedule else None
     return DAG(
         dag_id,
-        schedule=CronTriggerTimetable(schedule, timezone=timezone) if schedule else None,
+        schedule=AssetOrTimeSchedule(timetable=cron, assets=AssetAny(*after)) if cron and after else cron,
         doc_md=doc_md,
         description=(doc_md or "").strip().splitlines()[0].rstrip("."),
         tags=[tag.value for tag in tags],

@@ -573,8 +573,6 @@ def test_more_than_three_times_the_median_of_the_last_runs_stops_the_run(chargin
     with pytest.raises(CapExceededError, match="median of the last 5 runs is 1"):
         charging.run()
     assert len(charging.stripe.ledger) == 5
-    approved = charging.run(dry_run=True) if False else None
-    assert approved is None
     charging.run(max_charges=4, max_total="USD=40")
     assert len(charging.stripe.ledger) == 9
 

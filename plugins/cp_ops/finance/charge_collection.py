@@ -103,7 +103,13 @@ class Collection:
         Asked again, the charge is made if it never was: only while the invoice is due for it.
         """
         if may_ask_again(intent, self._run.now) and self._still_due(intent):
-            return self._send(intent)
+            try:
+                return self._send(intent)
+            except RemoteConnectionLostError:  # Stripe may replay a 500 as long as it remembers the key
+                found = look_up(self._stripe, intent) if may_conclude(intent, self._run.now) else None
+                if found is None:
+                    raise
+                return found
         found = look_up(self._stripe, intent)
         if found is None and may_conclude(intent, self._run.now):
             return Settlement(State.FAILED, code=NEVER_ARRIVED)

@@ -32,7 +32,8 @@ SLOWEST = 30.0
 """Seconds; the longest pause before it is."""
 TOO_MANY, CONFLICT, SERVER_ERROR = 429, 409, 500
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
-_ID = re.compile(r"/[a-z]+_[A-Za-z0-9_]+")
+ID_PLACE = 3
+"""Where an id stands in a path: /v1/invoices/{id}/void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class StripeApi:
         import stripe
 
         options = {"idempotency_key": idempotency_key}
-        doing = f"Stripe, POST {_template(path)}"
+        doing = f"Stripe, {endpoint_name('POST', path)}"
         try:
             response = self._client.raw_request("post", path, **{**params, **options})
         except stripe.StripeError as error:
@@ -152,7 +153,7 @@ class StripeApi:
         self, send: Callable[..., tuple[Any, int, Mapping[str, str]]], method: str, url: str, *rest: Any
     ) -> tuple[Any, int, Mapping[str, str]]:
         """Send one request when its turn has come; one that is answered 429 is sent again, later."""
-        endpoint = f"{method.upper()} {_template(url)}"
+        endpoint = endpoint_name(method, url)
         for attempt in range(PATIENCE + 1):
             self._limiter.wait(endpoint)
             self.calls += 1
@@ -173,10 +174,12 @@ def retry_after(headers: Mapping[str, str], attempt: int) -> float:
     return float(min(0.5 * 2**attempt, SLOWEST) * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
 
 
-def _template(url: str) -> str:
-    """Name an endpoint: the path without ids and query, as Stripe's limits count it."""
-    path = re.sub(r"^https?://[^/]+", "", url).split("?", 1)[0]
-    return _ID.sub("/{id}", path)
+def endpoint_name(method: str, url: str) -> str:
+    """Name an endpoint as Stripe's limits count it: without ids and query, such as ``GET /v1/invoices/{id}``."""
+    parts = re.sub(r"^https?://[^/]+", "", url).split("?", 1)[0].split("/")
+    if len(parts) > ID_PLACE and parts[ID_PLACE] != "search":
+        parts[ID_PLACE] = "{id}"
+    return f"{method.upper()} {'/'.join(parts)}"
 
 
 def _patient_client(request: Callable[..., Any], timeout: float) -> Any:

@@ -160,10 +160,14 @@ class Airflow(Service):
             self._server.create_database(DATABASE, owner=ROLE)
 
     def _migrate(self, environment: Mapping[str, str]) -> None:
-        log_path = self.directory / "migrate.log"
+        self._airflow("db migrate", environment)
+        self._airflow(f"pools import {REPOSITORY / 'include' / 'pools.json'}", environment)
+
+    def _airflow(self, command: str, environment: Mapping[str, str]) -> None:
+        log_path = self.directory / f"{command.split(maxsplit=1)[0]}.log"
         with log_path.open("wb") as log:
             answer = subprocess.run(
-                [sys.executable, "-m", "airflow", "db", "migrate"],
+                [sys.executable, "-m", "airflow", *command.split()],
                 env=dict(environment),
                 cwd=self.directory,
                 stdout=log,
@@ -172,7 +176,7 @@ class Airflow(Service):
             )
         if answer.returncode != 0:
             tail = "\n".join(log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
-            raise ServiceError(f"airflow db migrate failed; its log {log_path} ends with:\n{tail}")
+            raise ServiceError(f"airflow {command} failed; its log {log_path} ends with:\n{tail}")
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + _START_SECONDS

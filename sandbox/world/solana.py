@@ -1,9 +1,7 @@
 """One-time wallets and payments, as the payment module leaves them: rows in its tables, token accounts on the chain.
 
-shop = PaymentShop(world, NodeChain(node))
-usdc = shop.token("USDC", price="25")
-payment = shop.payment(expires_in=-60, tokens=[usdc])
-payment.pay("25", usdc, at=payment.expires_at - timedelta(minutes=1))
+`PaymentShop(world, NodeChain(node))` writes the rows; `shop.payment(expires_in=-60)` gives a payment that ran out a
+minute ago, and `payment.pay("25", usdc, at=payment.in_time())` pays it in time.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from solders.pubkey import Pubkey
 
 from sandbox import solana_payments as tables
 from sandbox.solana_node import Mint, keypair
+from sandbox.solana_node.client import RpcClient
 from sandbox.solana_node.token_layout import parse_mint
 
 if TYPE_CHECKING:
@@ -39,11 +38,20 @@ LAMPORTS = 10**9
 class PaymentChain(Protocol):
     """What the builder does on a chain."""
 
-    def pay_sol(self, to: str, lamports: int) -> str: ...
-    def pay_tokens(self, to: str, mint: str, amount: int) -> str: ...
-    def open_accounts(self, pairs: Sequence[tuple[str, str]]) -> None: ...
-    def create_mint(self, name: str, decimals: int) -> str: ...
-    def at(self, moment: datetime) -> None: ...
+    def pay_sol(self, to: str, lamports: int) -> str:
+        """Pay lamports; return the signature."""
+
+    def pay_tokens(self, to: str, mint: str, amount: int) -> str:
+        """Pay minor units to an owner or a token account; return the signature."""
+
+    def open_accounts(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Open the associated accounts of (owner, mint) pairs."""
+
+    def create_mint(self, name: str, decimals: int) -> str:
+        """Create a mint; return its address."""
+
+    def at(self, moment: datetime) -> None:
+        """Set the chain's clock."""
 
 
 class NodeChain:
@@ -68,7 +76,9 @@ class NodeChain:
 
     def create_mint(self, name: str, decimals: int) -> str:
         """Create a mint."""
-        made = self.node.build.create_mint(decimals=decimals, address=keypair(f"mint/{name}"))
+        address = keypair(f"mint/{name}")
+        taken = self.node.chain.svm.get_account(address.pubkey()) is not None
+        made = self.node.build.create_mint(decimals=decimals, address=Keypair() if taken else address)
         self.mints[str(made.address)] = made
         return str(made.address)
 
@@ -91,6 +101,35 @@ class NodeChain:
     def at(self, moment: datetime) -> None:
         """Set the chain's clock."""
         self.node.set_unix_time(moment.timestamp())
+
+
+class ControlledChain:
+    """A node in another process, by its control API."""
+
+    def __init__(self, url: str) -> None:
+        self._client = RpcClient(url)
+
+    def create_mint(self, name: str, decimals: int) -> str:
+        """Create a mint, or find the one of this name."""
+        return str(self._client.control("create-mint", name=name, decimals=decimals)["address"])
+
+    def pay_sol(self, to: str, lamports: int) -> str:
+        """Pay from the faucet."""
+        return str(self._client.control("pay-sol", to=to, lamports=lamports)["signature"])
+
+    def pay_tokens(self, to: str, mint: str, amount: int) -> str:
+        """Pay from the faucet."""
+        return str(self._client.control("pay-tokens", to=to, mint=mint, amount=amount)["signature"])
+
+    def open_accounts(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Open associated accounts at the faucet's expense."""
+        for owner in dict.fromkeys(owner for owner, _ in pairs):
+            mints = [mint for one, mint in pairs if one == owner]
+            self._client.control("create-token-accounts", owners=[owner], mints=mints)
+
+    def at(self, moment: datetime) -> None:
+        """Set the chain's clock."""
+        self._client.control("time", unix_time=moment.timestamp())
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from sandbox.world import encryption, seed
+from sandbox import solana_payments
+from sandbox.services.solana import FEE_PAYER, RECEIVER
+from sandbox.solana_node import SolanaNode
+from sandbox.world import World, encryption, seed
+from sandbox.world.solana import ENCRYPTION_KEY, NodeChain, PaymentShop
+from sandbox.world.solana_demo import tell_payments
 from tests.airflow_environment import DAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow.sdk import DAG
 
@@ -57,8 +62,27 @@ class Ran:
 
 
 @pytest.fixture
+def solana(app_db: ApplicationDatabase) -> Iterator[SolanaNode]:
+    """A Solana node, and the payment module's tables without rows."""
+    solana_payments.create_payment_tables(app_db)
+    with SolanaNode() as node:
+        node.build.airdrop(RECEIVER.pubkey(), 10**9)
+        yield node
+
+
+def solana_connection(url: str) -> dict[str, Any]:
+    """The connection to a node."""
+    extra = {"receiver_address": str(RECEIVER.pubkey()), "wallet_encryption_keys": [ENCRYPTION_KEY]}
+    return {"conn_type": "generic", "host": url, "password": FEE_PAYER.to_json(), "extra": extra}
+
+
+@pytest.fixture
 def connections(
-    app_db: ApplicationDatabase, s3_server: S3Server, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+    app_db: ApplicationDatabase,
+    s3_server: S3Server,
+    smtp: SmtpServer,
+    solana: SolanaNode,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connections and settings of a deployment, set through the environment."""
     database = conninfo_to_dict(app_db.cp_ops_dsn)
@@ -74,6 +98,7 @@ def connections(
         "cp_s3": s3_server.connection(),
         "cp_kms": {"conn_type": "generic", "password": encryption.LocalKms.from_environment().master_key},
         "smtp_default": smtp.connection(),
+        "solana_default": solana_connection(solana.url),
     }
     for name, definition in definitions.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(definition))
@@ -102,8 +127,9 @@ def run_dag(metadata_db: None, connections: None) -> Callable[..., Ran]:
 
 
 @pytest.fixture
-def demo_world(app_db: ApplicationDatabase, s3_server: S3Server) -> None:
-    """The demo's firms, with their objects in S3."""
+def demo_world(app_db: ApplicationDatabase, s3_server: S3Server, solana: SolanaNode) -> None:
+    """The demo's firms, with their objects in S3, and its Solana payments."""
     with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:
         seed.seed_rows(connection)
+        tell_payments(PaymentShop(World(connection), NodeChain(solana, FEE_PAYER)))
     seed.seed_objects(s3_server.client(), document_scale=1)

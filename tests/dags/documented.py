@@ -68,10 +68,20 @@ COMMANDS = {
         required={"name": "Alder Advisers", "slug": "alder-advisers", "admin_email": "admin@alder.example"},
         creates=True,
     ),
+    "close_expired_solana_payments_with_wallets": Documented(("sleep", "limit", "dry_run"), None),
+    "send_solana_payments_from_one_time_wallets": Documented(("sleep", "limit", "dry_run"), None),
+    "close_expired_one_time_wallets_and_reclaim_funds": Documented(
+        ("sleep", "limit", "scan_closed_days", "dry_run"), None
+    ),
+    "recheck_initiated_solana_payments": Documented(("sleep", "limit", "dry_run"), "0 * * * *"),
 }
 SYSTEM = {
     "cp_ops_migrate": Documented((), None),
     "cp_ops_housekeeping": Documented(("dry_run",), "30 5 * * *"),
     "replay_erasures": Documented(("journal", "dry_run"), None),
     "cp_ops_deliver_mail": Documented(("max_mails", "dry_run"), "*/5 * * * *"),
+    "solana_payments_maintenance": Documented(
+        ("sleep", "limit", "scan_closed_days", "dry_run"), "*/15 * * * *"
+    ),
+    "cp_ops_announce_solana_payments": Documented(("max_events", "dry_run"), "*/5 * * * *"),
 }

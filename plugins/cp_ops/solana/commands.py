@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from cp_ops.solana.maintenance import WalletJob
+from cp_ops.solana.maintenance import EMPTIED, WalletJob
 from cp_ops.solana.options import CloseWalletsOptions, RecheckOptions, SolanaOptions
 from cp_ops.solana.wallets import State, Status
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cp_ops.solana.wallets import WalletRow
 
 UNSENT = (State.RECEIVED, State.PROCESSING_PAYMENT, State.PROCESSING_FUNDS, State.FAILED)
-EMPTIED = (State.SENT, State.CLOSED)
 FEW = 100
 """Up to so many emptied wallets are all looked at again; of more, those are left out that were read just now."""
 JUST_NOW = timedelta(minutes=10)

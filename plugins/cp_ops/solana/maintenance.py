@@ -37,6 +37,7 @@ LEDGER = "solana_payments"
 INSPECTED_AT_ONCE = 25
 """Wallets whose token accounts a run lists one by one (two calls each); with more of them, that is left to a quieter run."""
 BATCH = 500
+EMPTIED = (State.SENT, State.CLOSED)
 
 
 @dataclass
@@ -188,8 +189,10 @@ class _Working:
             and not row.in_flight
             and not (row.status == Status.INITIATED and row.expires_at > self._run.now)
         ]
-        if not due or len(due) > INSPECTED_AT_ONCE:
+        own = [row for row in due if row.state not in EMPTIED]
+        if not due or len(own) > INSPECTED_AT_ONCE:
             return
+        due = [*own, *(row for row in due if row.state in EMPTIED)][:INSPECTED_AT_ONCE]
         level = self._configuration.commitment
         extra = {row.wallet_id: list_extra_accounts(self._rpc, level, row, scene.around) for row in due}
         known = [replace(row, extra_accounts=tuple(extra[row.wallet_id])) for row in due]

@@ -1,0 +1,171 @@
+"""Operators of the one-time Solana wallets. They run in Airflow's pool `solana_rpc` (include/pools.json), so that
+together they stay within the RPC node's limits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from cp_ops.operators.base import JobOperator
+from cp_ops.runtime.errors import ConnectionInvalidError, OptionsError
+from cp_ops.solana.announcing import AnnouncePayments
+from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+    from cp_ops.runtime.job import Job
+    from cp_ops.runtime.options import JobOptions
+    from cp_ops.runtime.settings import Settings
+    from cp_ops.solana.announcing import PaymentEvent
+    from cp_ops.solana.maintenance import WalletJob
+
+POOL = "solana_rpc"
+ACCEPTED = Asset("solana_payment_accepted", uri="x-cp-ops://solana/payments/accepted")
+EXPIRED = Asset("solana_payment_expired", uri="x-cp-ops://solana/payments/expired")
+EVENTS = AssetAlias("solana_payment_events")
+REMEMBERED = 50
+"""Asset events that are looked through for payment events which Airflow has registered."""
+
+
+class SolanaWalletOperator(JobOperator):
+    """Work on one-time wallets.
+
+    In a chain, a task runs after the one before it even if some of that one's *rows* failed; it does not run when that
+    one could not run at all, or stopped half-way.
+
+    :param solana_conn_id: connection to the RPC node, with the keys.
+    :param shared_options: the options of the whole DAG, when they are more than this command's own.
+    """
+
+    job_class: ClassVar[type[WalletJob]]
+
+    def __init__(
+        self,
+        *,
+        solana_conn_id: str = "solana_default",
+        shared_options: type[JobOptions] | None = None,
+        pool: str = POOL,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool=pool, **kwargs)
+        self.solana_conn_id = solana_conn_id
+        self.shared_options = shared_options
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Look at the step before, then run the job once."""
+        self._require_earlier_steps(context)
+        return super().execute(context)
+
+    def job(self, settings: Settings) -> Job[Any]:  # noqa: ARG002 - the base's signature
+        """Build the job with its client; a wrong connection ends the task before the first call."""
+        from cp_ops.hooks.solana_rpc import SolanaRpc, connect
+
+        try:
+            return self.job_class(connect(self.solana_conn_id), SolanaRpc)
+        except ConnectionInvalidError as error:
+            raise AirflowFailException(str(error)) from None
+
+    def _options(self, context: Context) -> JobOptions:
+        if self.shared_options is None:
+            return super()._options(context)
+        own = self.job_class.options
+        try:
+            shared = self.shared_options.parse({**context["params"], **self.fixed_options})
+            return own.parse({name: getattr(shared, name) for name in own.model_fields})
+        except OptionsError as error:
+            raise AirflowFailException(f"{self.job_class.command}: {error}") from None
+
+    def _require_earlier_steps(self, context: Context) -> None:
+        """Refuse to run after a step that could not run.
+
+        :raises AirflowFailException: naming that step and its error.
+        """
+        for task_id in sorted(self.upstream_task_ids):
+            outcome: Any = context["ti"].xcom_pull(task_ids=task_id, key="outcome")
+            if not isinstance(outcome, dict):
+                raise AirflowFailException(f"not run: {task_id} could not run")
+            if "already running" in outcome["reasons"]:
+                raise AirflowSkipException(f"not run: {task_id} is being run by somebody else")
+            if outcome["error"]:
+                raise AirflowFailException(f"not run: {task_id} stopped: {outcome['error']}")
+
+
+class CloseExpiredPaymentsOperator(SolanaWalletOperator):
+    """Let unpaid payments expire, accept those paid in time after all, and empty and close their wallets."""
+
+    job_class = CloseExpiredPayments
+
+
+class SendFundsOperator(SolanaWalletOperator):
+    """Send what is in one-time wallets to the receiver."""
+
+    job_class = SendFunds
+
+
+class CloseExpiredWalletsOperator(SolanaWalletOperator):
+    """Close expired wallets' token accounts, reclaim their rent, and look for funds that came late."""
+
+    job_class = CloseExpiredWallets
+
+
+class RecheckPaymentsOperator(SolanaWalletOperator):
+    """Accept payments that the application has missed."""
+
+    job_class = RecheckPayments
+
+
+class AnnouncePaymentsOperator(JobOperator):
+    """Announce accepted and expired payments: as asset events, and to the webhook where one is defined.
+
+    :param webhook_conn_id: connection to the webhook; nothing is posted when it is not defined.
+    """
+
+    job_class = AnnouncePayments
+
+    def __init__(self, *, webhook_conn_id: str = "solana_webhook", **kwargs: Any) -> None:
+        super().__init__(inlets=[ACCEPTED, EXPIRED], outlets=[EVENTS], **kwargs)
+        self.webhook_conn_id = webhook_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the job with this task's asset events."""
+        self._context = context
+        return super().execute(context)
+
+    def job(self, settings: Settings) -> AnnouncePayments:  # noqa: ARG002 - the base's signature
+        """Build the job."""
+        from cp_ops.hooks.payment_webhook import PaymentWebhook
+
+        try:
+            webhook = PaymentWebhook.of_connection(self.webhook_conn_id)
+        except ConnectionInvalidError as error:
+            raise AirflowFailException(str(error)) from None
+        return AnnouncePayments(_TaskAssets(self._context), webhook)
+
+
+class _TaskAssets:
+    """The asset events of a task: those that Airflow has registered, and those that it will with this task."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def registered(self) -> set[int]:
+        """Give the ids of payment events that recent asset events carry."""
+        found: set[int] = set()
+        for asset in (ACCEPTED, EXPIRED):
+            recent: Any = self._context["inlet_events"][asset]
+            for event in recent.ascending(ascending=False).limit(REMEMBERED):
+                found.update(payment["event_id"] for payment in event.extra.get("payments", ()))
+        return found
+
+    def announce(self, kind: str, events: Sequence[PaymentEvent]) -> None:
+        """Attach events to the task."""
+        asset = ACCEPTED if kind == "accepted" else EXPIRED
+        payments = [event.as_dict() for event in events]
+        extra: dict[str, Any] = {"payment_ids": [event.payment_id for event in events], "payments": payments}
+        self._context["outlet_events"][EVENTS].add(asset, extra=extra)

@@ -62,7 +62,7 @@ def params_of(options: type[JobOptions]) -> dict[str, Param]:
     return {name: Param(**schema) for name, schema in options.param_schemas().items()}
 
 
-def ops_dag(
+def ops_dag(  # noqa: PLR0913 - keywords of one declaration
     dag_id: str,
     *,
     schedule: str | None,

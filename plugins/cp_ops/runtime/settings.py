@@ -31,6 +31,13 @@ class Settings(BaseModel):
     run_retention_days: int = Field(400, ge=30, description="How long cp_ops keeps its records of runs.")
     mail_retention_days: int = Field(30, ge=1, description="How long the outbox keeps a sent mail's text.")
 
+    trial_days: int = Field(
+        30, ge=0, description="Length of the trial that provision_firm starts; 0: without an end."
+    )
+    invitation_hours: int = Field(
+        72, ge=1, le=720, description="How long an administrator's invitation can be used after it was mailed."
+    )
+
     webhook_retention_days: int = Field(
         180, ge=30, description="Age in days from which cleanup_webhook_events deletes processed events."
     )

@@ -5,15 +5,22 @@ Written down from the two documents and their elaboration, independently of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Documented:
-    """A command's documented options and schedule; None is manual."""
+    """A command's documented options and schedule; None is manual.
+
+    :ivar required: a valid value of each option that has no default.
+    :ivar creates: a run with the required options has something to do in an empty database, too.
+    """
 
     options: tuple[str, ...]
     schedule: str | None
+    required: dict[str, Any] = field(default_factory=dict)
+    creates: bool = False
 
 
 COMMANDS = {
@@ -22,6 +29,16 @@ COMMANDS = {
     "export_user_data": Documented(("user_id", "output_dir", "format", "dry_run"), None),
     "reconcile_s3": Documented(("firm_id", "deep", "dry_run"), "0 3 * * *"),
     "check_stale_deals": Documented(("firm_id", "days", "dry_run"), "0 10 * * *"),
+    "provision_firm": Documented(
+        (
+            *("name", "slug", "admin_email", "admin_password_ref", "invite", "timezone", "currency", "tier"),
+            *("admin_first_name", "admin_last_name", "max_users", "max_clients", "max_storage_gb"),
+            *("adopt_existing_user", "dry_run"),
+        ),
+        None,
+        required={"name": "Alder Advisers", "slug": "alder-advisers", "admin_email": "admin@alder.example"},
+        creates=True,
+    ),
 }
 SYSTEM = {
     "cp_ops_migrate": Documented((), None),

@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from cp_ops.runtime.job import JobRun
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from cp_ops.runtime.database import Tenant, Transaction
 
 
-def run_killed(run: Callable[[], Any], *, before: int) -> bool:
+def run_killed(run: Callable[[], Any], *, before: int, writing: bool = False) -> bool:
     """Fork, run, and kill the child before its n-th exchange (statement, BEGIN, COMMIT); False when it got through.
 
-    The child leaves with status 1 when the job raises.
+    :param writing: count only the exchanges of writing transactions, from their fence to their COMMIT.
     """
     pid = os.fork()
     if pid == 0:
-        _count_down(before)
+        _count_down(before, writing=writing)
         try:
             run()
         except BaseException:  # noqa: BLE001 - the child must never return into pytest
@@ -34,18 +39,28 @@ def run_killed(run: Callable[[], Any], *, before: int) -> bool:
     return False
 
 
-def _count_down(exchanges: int) -> None:
+def _count_down(exchanges: int, *, writing: bool) -> None:
     left = exchanges
-    wait = psycopg.Connection.wait
+    counted = not writing
+    wait, write = psycopg.Connection.wait, JobRun.write
 
     def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal left
-        left -= 1
-        if left == 0:
+        left -= counted
+        if left == 0 and counted:
             os.kill(os.getpid(), signal.SIGKILL)
         return wait(self, *args, **kwargs)
 
+    @contextmanager
+    def marking(self: JobRun, tenant: Tenant | None = None) -> Iterator[Transaction]:
+        nonlocal counted
+        counted = True
+        with write(self, tenant) as tx:
+            yield tx
+        counted = not writing
+
     psycopg.Connection.wait = counting  # type: ignore[method-assign]
+    JobRun.write = marking  # type: ignore[method-assign]
 
 
 def let_leases_expire(db: psycopg.Connection[Any]) -> None:

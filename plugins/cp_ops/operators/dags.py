@@ -68,12 +68,18 @@ def ops_dag(
     doc_md: str | None,
     tags: Sequence[Tag],
     timeout: timedelta = timedelta(minutes=30),
+    waits: timedelta = timedelta(0),
+    max_active_runs: int = 1,
     **kwargs: Any,
 ) -> DAG:
     """Declare a DAG of this package: named as its command, its params generated from the options.
 
     Cron schedules are read in the deployment's time zone, setting [cp_ops] timezone. One run at a time, no catch-up:
     what is due comes from the database's state, so a skipped tick loses nothing.
+
+    :param timeout: the longest that an attempt of a task may take.
+    :param waits: how long a run may wait for a person, besides.
+    :param max_active_runs: more than one only where runs are about different subjects and the lease keeps them apart.
     """
     timezone = conf.get("cp_ops", "timezone", fallback="UTC")
     from airflow.sdk import CronTriggerTimetable
@@ -86,8 +92,8 @@ def ops_dag(
         tags=[tag.value for tag in tags],
         params=params_of(options) if options else None,
         catchup=False,
-        max_active_runs=1,
-        dagrun_timeout=timeout * (RETRIES + 1) + timedelta(minutes=15),
+        max_active_runs=max_active_runs,
+        dagrun_timeout=timeout * (RETRIES + 1) + waits + timedelta(minutes=15),
         default_args={
             "owner": OWNER,
             "retries": RETRIES,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from cp_ops.privacy import erasure_journal
 from cp_ops.privacy.erasure_execution import Execution
 from cp_ops.privacy.erasure_objects import ObjectEraser, delete_objects
 from cp_ops.privacy.erasure_plan import approval_text, plan_erasure, require_unblocked
@@ -158,6 +159,7 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
                 execution.hold(tx, request.id)
                 execution.erase_person(tx)
                 result = certificate(run, plan, execution, objects, searched)
+                erasure_journal.append(run.settings.erasure_journal, _entry(request, run, plan.sha256))
                 self._complete(run, tx, request, erasure_id, result, plan.sha256)
         except LeaseLostError:
             raise
@@ -213,6 +215,13 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
             tx.execute(
                 "request_failed", request_id=request.id, firm_id=request.firm_id, error=message, now=run.now
             )
+
+
+def _entry(request: Request, run: JobRun, plan_sha256: str) -> erasure_journal.Entry:
+    subject = request.subject()
+    return erasure_journal.Entry(
+        request.firm_id, request.id, subject.scope_type, subject.entity_id, plan_sha256, run.now.isoformat()
+    )
 
 
 def find_request(run: JobRun, request_id: int) -> tuple[Request, Tenant]:

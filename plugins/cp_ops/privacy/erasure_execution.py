@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.composed import ComposedStatements, template
 from cp_ops.privacy.erasure_preview import Covered, Subject, differs, places, selected, table_groups
-from cp_ops.privacy.erasure_search import Searched, search_firm
+from cp_ops.privacy.erasure_search import Searched, is_somebodys_number, search_firm
 from cp_ops.runtime import audit
 from cp_ops.runtime.errors import CpOpsError, PlanChangedError
 from cp_ops.runtime.findings import Finding, Severity
@@ -96,13 +96,12 @@ class Execution:
         """
         known = self._covered.selection.identifiers
         with self._run.read(self._tenant) as tx:
-            found = self._search(tx, known.addresses | known.phones)
+            found = self._search(tx, known.addresses)
+            numbers = self._search(tx, known.phones, passing=is_somebodys_number)
             named = self._search(tx, known.names)
+        remains = (*found.remains, *numbers.remains)
         findings = [
-            *(
-                self._finding(REMAINS, Severity.CRITICAL, hit.table, hit.column, hit.rows)
-                for hit in found.remains
-            ),
+            *(self._finding(REMAINS, Severity.CRITICAL, hit.table, hit.column, hit.rows) for hit in remains),
             *(
                 self._finding(NAMED, Severity.WARNING, hit.table, hit.column, hit.rows)
                 for hit in named.remains
@@ -117,8 +116,8 @@ class Execution:
                 subject_prefix=f"{self._subject}:",
             )
         self._run.count_findings(settled)
-        if found.remains:
-            where = ", ".join(f"{hit.table}.{hit.column} ({hit.rows})" for hit in found.remains)
+        if remains:
+            where = ", ".join(f"{hit.table}.{hit.column} ({hit.rows})" for hit in remains)
             raise RemainsError(
                 f"an identifier of {self._subject} is still in {where}: remove it in the application, then run again"
             )
@@ -142,10 +141,10 @@ class Execution:
         if "auth_user" in self._covered.catalogue.tables:
             tx.execute("deactivate_accounts")
 
-    def _search(self, tx: Transaction, needles: set[str]) -> Searched:
+    def _search(self, tx: Transaction, needles: set[str], **kwargs: Any) -> Searched:
         covered = self._covered
         return search_firm(
-            tx, self._run.outcome, covered.mapped, covered.catalogue, covered.selection, needles
+            tx, self._run.outcome, covered.mapped, covered.catalogue, covered.selection, needles, **kwargs
         )
 
     def _finding(self, kind: str, severity: Severity, table: str, column: str, rows: int) -> Finding:

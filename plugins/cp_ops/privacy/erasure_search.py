@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cp_ops.privacy.composed import ComposedStatements, template
+from cp_ops.privacy.erasure_selection import PHONE
 from cp_ops.privacy.personal_data import Erasure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from cp_ops.privacy.erasure_selection import Selection
-    from cp_ops.privacy.personal_data import Catalogue, PersonalDataMap
+    from cp_ops.privacy.personal_data import Catalogue, Column, PersonalDataMap
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.outcome import Outcome
 
@@ -47,6 +48,11 @@ def patterns(needles: Iterable[str]) -> list[str]:
     )
 
 
+def is_somebodys_number(name: str, column: Column) -> bool:
+    """Tell whether a column holds its own row's person's number: colleagues share a switchboard, that is no remains."""
+    return column.why == "identity" and PHONE.search(name) is not None
+
+
 def search_firm(
     tx: Transaction,
     outcome: Outcome,
@@ -54,10 +60,14 @@ def search_firm(
     catalogue: Catalogue,
     selection: Selection,
     needles: Iterable[str],
+    *,
+    passing: Callable[[str, Column], bool] = lambda _, __: False,
 ) -> Searched:
     """Search the firm's rows, column by column, except what the map keeps for a legal reason.
 
     The selected persons' own rows are left out: they are erased last, by the transaction that follows.
+
+    :param passing: names further columns of the map to leave out.
     """
     from psycopg import sql
 
@@ -72,7 +82,11 @@ def search_firm(
         columns = [
             column
             for column, kind in table.columns.items()
-            if kind in SEARCHED and not (column in treated and treated[column].erasure is Erasure.KEEP)
+            if kind in SEARCHED
+            and not (
+                column in treated
+                and (treated[column].erasure is Erasure.KEEP or passing(column, treated[column]))
+            )
         ]
         if scope is None or not columns or not wanted:
             continue

@@ -51,6 +51,12 @@ class Settings(BaseModel):
         description="Most rows that one run of execute_retention_policies may delete, anonymise or archive.",
     )
 
+    erasure_journal: str = Field(
+        "",
+        description="File that each executed erasure is noted in, for replay_erasures after a backup was restored: on "
+        "storage that is backed up apart from the database. Empty: only the database keeps the journal.",
+    )
+
     kms_backend: Literal["local", "aws"] = Field(
         "local", description="How the application encrypts fields: a local master key or AWS KMS."
     )

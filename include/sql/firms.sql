@@ -152,7 +152,7 @@ RETURNING id
 -- Close the log rows that killed runs of this slug left: their transaction was rolled back, nothing was kept.
 UPDATE firm_provisioning_log
 SET status = 'rolled_back', completed_at = %(now)s, error_step = 'killed',
-    error_message = 'The worker was killed or cut off; the transaction was rolled back and nothing was kept',
+    error_message = 'The worker was killed or cut off: the transaction was rolled back, nothing was kept',
     duration_seconds = greatest(0, extract(epoch FROM %(now)s - started_at))::integer
 WHERE status = 'in_progress' AND firm_id IS NULL AND correlation_id LIKE 'cp_ops-run-%%'
   AND provisioning_config ->> 'slug' = %(slug)s

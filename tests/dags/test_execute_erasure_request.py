@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from sandbox.world.builder import World
+from tests.dags.approvals import answering
 from tests.dags.conftest import load_dags
 
 EMAIL = "quentin.zuckmayer@nowhere.example"
@@ -53,20 +54,41 @@ def test_without_confirmation_nobody_is_asked_and_a_second_run_says_that_it_is_d
 
 
 @pytest.mark.parametrize(("answer", "state"), [("Approve", "success"), ("Reject", "skipped")])
-def test_the_answer_decides_and_the_text_shows_no_value(
-    run_dag, request_row, monkeypatch, capfd, answer, state
-):
-    """`dag.test()` asks on the terminal: the answer is typed there."""
+def test_the_answer_decides_and_the_text_shows_no_value(run_dag, request_row, capfd, answer, state):
     request, contact = request_row
-    monkeypatch.setattr("builtins.input", lambda *_: "1" if answer == "Approve" else "2")
-    ran = run_dag("execute_erasure_request", request_id=request.id)
+    with answering(answer) as answered:
+        ran = run_dag("execute_erasure_request", request_id=request.id)
     assert ran.tasks == {"preview": "success", "approve": "success", "execute": state}
     assert (contact.row()["email"] == EMAIL) == (answer == "Reject")
-    assert "zuckmayer" not in "".join(capfd.readouterr()).lower()
+    assert request.row()["status"] == ("completed" if answer == "Approve" else "approved")
+    assert answered.subject == f"Erase for good? Request {request.id}"
+    assert "| clients_contact | email | pseudonymise | 1 |" in answered.body
+    assert f"Plan `{ran.outcomes['preview']['plan']}`" in answered.body
+    assert "zuckmayer" not in ("".join(capfd.readouterr()) + answered.body).lower()
 
 
-def test_a_blocked_erasure_is_never_put_before_a_person(run_dag, request_row, app_db):
-    _, _ = request_row
+def test_data_that_changed_before_the_answer_is_not_erased(run_dag, request_row, app_db):
+    """The approval is bound to the plan's hash."""
+    request, contact = request_row
+    with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION grow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
+            " UPDATE public.clients_contact SET phone = '+1 555 010 9999' WHERE phone = ''; RETURN NULL; END $$;"
+            " GRANT EXECUTE ON FUNCTION grow() TO PUBLIC"
+        )
+    with psycopg.connect(app_db.cp_ops_dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TRIGGER grow AFTER UPDATE OF state ON cp_ops.job_run FOR EACH STATEMENT EXECUTE FUNCTION public.grow()"
+        )
+    with answering("Approve"):
+        ran = run_dag("execute_erasure_request", request_id=request.id)
+    assert ran.tasks["execute"] == "failed"
+    assert "approved was" in ran.outcomes["execute"]["error"]
+    assert contact.row()["email"] == EMAIL
+    assert request.row()["status"] == "approved"
+
+
+def test_a_blocked_erasure_is_never_put_before_a_person(run_dag, app_db):
     with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:
         firm = World(connection).firm("Blocked")
         client = firm.client()

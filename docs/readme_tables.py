@@ -85,7 +85,8 @@ def _settings() -> list[str]:
 
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        assert field.default is not PydanticUndefined
-        default = f"`{field.default}`" if field.default != "" else "empty"
+        value = field.get_default(call_default_factory=True, validated_data={})
+        assert value is not PydanticUndefined
+        default = "empty" if value in ("", {}) else f"`{value}`"
         lines.append(f"| `{name}` | {default} | {field.description} |")
     return lines

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from sandbox.world import encryption, seed
+from sandbox.world import autopay, encryption, seed
 from tests.airflow_environment import DAGS
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sandbox.application import ApplicationDatabase
     from sandbox.services.s3 import S3Server
     from sandbox.services.smtp import SmtpServer
+    from sandbox.stripe_api import StripeSandbox
 
 
 def load_dags() -> dict[str, DAG]:
@@ -58,7 +59,11 @@ class Ran:
 
 @pytest.fixture
 def connections(
-    app_db: ApplicationDatabase, s3_server: S3Server, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
+    app_db: ApplicationDatabase,
+    s3_server: S3Server,
+    smtp: SmtpServer,
+    stripe: StripeSandbox,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connections and settings of a deployment, set through the environment."""
     database = conninfo_to_dict(app_db.cp_ops_dsn)
@@ -74,6 +79,11 @@ def connections(
         "cp_s3": s3_server.connection(),
         "cp_kms": {"conn_type": "generic", "password": encryption.LocalKms.from_environment().master_key},
         "smtp_default": smtp.connection(),
+        "stripe_default": {
+            "conn_type": "generic",
+            "password": stripe.key,
+            "extra": {"base_url": stripe.url, "rate_limit": 0},
+        },
     }
     for name, definition in definitions.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(definition))
@@ -102,8 +112,9 @@ def run_dag(metadata_db: None, connections: None) -> Callable[..., Ran]:
 
 
 @pytest.fixture
-def demo_world(app_db: ApplicationDatabase, s3_server: S3Server) -> None:
-    """The demo's firms, with their objects in S3."""
+def demo_world(app_db: ApplicationDatabase, s3_server: S3Server, stripe: StripeSandbox) -> None:
+    """The demo's firms, with their objects in S3 and at Stripe."""
     with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:
         seed.seed_rows(connection)
+        stripe.seed(autopay.stripe_specs(connection))
     seed.seed_objects(s3_server.client(), document_scale=1)

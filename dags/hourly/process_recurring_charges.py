@@ -38,5 +38,7 @@ with ops_dag(
     timeout=timedelta(minutes=50),
 ):
     issue = IssueDueInvoicesOperator(task_id="issue_invoices")
-    collect = CollectDueInvoicesOperator(task_id="collect", issued_by="issue_invoices", trigger_rule="none_failed")
+    collect = CollectDueInvoicesOperator(
+        task_id="collect", issued_by="issue_invoices", trigger_rule="none_failed"
+    )
     issue >> collect

@@ -30,7 +30,12 @@ class StripeServer(ProcessService):
     after: ClassVar[tuple[str, ...]] = ("application",)
 
     def __init__(
-        self, directory: Path, *, application: Application | None = None, port: int | None = None, **options: Any
+        self,
+        directory: Path,
+        *,
+        application: Application | None = None,
+        port: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(directory, port=port, **options)
         self._application = application

@@ -13,7 +13,11 @@ from cp_ops.runtime.errors import ConnectionInvalidError
 @pytest.fixture
 def connect(monkeypatch, stripe):
     def connect(**definition):
-        definition = {"conn_type": "generic", "password": stripe.key, "extra": {"base_url": stripe.url}} | definition
+        definition = {
+            "conn_type": "generic",
+            "password": stripe.key,
+            "extra": {"base_url": stripe.url},
+        } | definition
         monkeypatch.setenv("AIRFLOW_CONN_STRIPE_DEFAULT", json.dumps(definition))
         return StripeApiHook().get_conn()
 

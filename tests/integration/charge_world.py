@@ -76,7 +76,9 @@ class Charging:
             "  WHERE a.invoice_id = i.id AND p.payment_method = 'stripe'), 0) FROM finance_invoices i"
         ).fetchall()
         for invoice, total, paid, status, recorded in rows:
-            assert charged.get(invoice, 0) == recorded, f"invoice {invoice}: Stripe's ledger and the local payments differ"
+            assert charged.get(invoice, 0) == recorded, (
+                f"invoice {invoice}: Stripe's ledger and the local payments differ"
+            )
             assert paid <= total
             assert charged.get(invoice, 0) <= total, f"invoice {invoice} was charged more than its total"
             assert (status == "paid") == (paid == total)

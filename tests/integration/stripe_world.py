@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
-def stripe_api(stripe: StripeSandbox, *, key: str | None = None, rate: float = 0, **options: Any) -> StripeApi:
+def stripe_api(
+    stripe: StripeSandbox, *, key: str | None = None, rate: float = 0, **options: Any
+) -> StripeApi:
     """Give the real client, pointed at the local Stripe."""
     options = {"max_network_retries": 0, "timeout": 5.0} | options
     return StripeApi(key or stripe.key, limiter=CallLimiter(rate), base_url=stripe.url, **options)
@@ -44,16 +46,16 @@ class Payer:
         return self.client.invoice(total, **due | columns)
 
 
-def payer(stripe: StripeSandbox, firm: Any, *, token: str = "pm_card_visa", outcomes: tuple[str, ...] = ()) -> Payer:
+def payer(
+    stripe: StripeSandbox, firm: Any, *, token: str = "pm_card_visa", outcomes: tuple[str, ...] = ()
+) -> Payer:
     """Make a client of the firm with a card on file."""
     api = stripe.client()
     customer = api.v1.customers.create({"name": "Client"})
     method = api.v1.payment_methods.attach(token, {"customer": customer.id})
     if outcomes:
         stripe.script(method.id, *outcomes)
-    client = firm.client(
-        f"Payer {next(_numbers)}", autopay_enabled=True, autopay_payment_method_id=method.id
-    )
+    client = firm.client(f"Payer {next(_numbers)}", autopay_enabled=True, autopay_payment_method_id=method.id)
     return Payer(client, customer.id, method.id)
 
 

@@ -114,13 +114,18 @@ def breaking(charging, fault, point):
     kind, when, count = FAULTS[fault]
     options = {"remembered": True} if "remembers" in fault else {}
     return BreakingApi(
-        api_of(charging), point, before=lambda: charging.stripe.faults.add("*", kind, when=when, count=count, **options)
+        api_of(charging),
+        point,
+        before=lambda: charging.stripe.faults.add("*", kind, when=when, count=count, **options),
     )
 
 
 def two_invoices(charging, outcomes=()):
     """One that only we know, one that Stripe has as an invoice, too."""
-    return [charging.payer(outcomes=outcomes).invoice(), at_stripe(charging, charging.payer(outcomes=outcomes))[0]]
+    return [
+        charging.payer(outcomes=outcomes).invoice(),
+        at_stripe(charging, charging.payer(outcomes=outcomes))[0],
+    ]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -139,8 +144,12 @@ def test_every_call_broken_converges_to_one_charge(fault, charging, owner, ours)
     assert point > 6, "each call of a run was broken once"
 
 
-@pytest.mark.parametrize("outcome", ["insufficient_funds", "stolen_card", "authentication_required", "processing"])
-@pytest.mark.parametrize("fault", ["crash before", "crash after", "timeout that succeeded", "500 that Stripe remembers"])
+@pytest.mark.parametrize(
+    "outcome", ["insufficient_funds", "stolen_card", "authentication_required", "processing"]
+)
+@pytest.mark.parametrize(
+    "fault", ["crash before", "crash after", "timeout that succeeded", "500 that Stripe remembers"]
+)
 def test_every_call_broken_with_another_answer_converges(fault, outcome, charging, owner, ours):
     for point in itertools.count(1):
         before = len(charging.stripe.ledger)
@@ -154,7 +163,9 @@ def test_every_call_broken_with_another_answer_converges(fault, outcome, chargin
             with suppress(CpOpsError):
                 charging.run()
         charging.referee(owner)
-        attempts = [row for row in charging.intents(ours) if row[0] == invoice.id and row[3] != "never_arrived"]
+        attempts = [
+            row for row in charging.intents(ours) if row[0] == invoice.id and row[3] != "never_arrived"
+        ]
         assert len(attempts) == 1, attempts
         if outcome == "processing":
             charging.pass_time(days=6)
@@ -172,7 +183,11 @@ def test_every_call_broken_with_another_answer_converges(fault, outcome, chargin
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("outcomes", [(), ("insufficient_funds",), ("authentication_required",)], ids=["charged", "declined", "authentication"])
+@pytest.mark.parametrize(
+    "outcomes",
+    [(), ("insufficient_funds",), ("authentication_required",)],
+    ids=["charged", "declined", "authentication"],
+)
 def test_every_commit_broken_converges(when, outcomes, charging, owner, ours, monkeypatch):
     original, counter = JobRun.write, itertools.count(1)
     point, made = 0, 0
@@ -199,7 +214,9 @@ def test_every_commit_broken_converges(when, outcomes, charging, owner, ours, mo
         converge(charging, ours)
         charging.referee(owner)
         for invoice in invoices:
-            assert invoice.row()["status"] == ("sent" if outcomes == ("authentication_required",) else "failed" if outcomes else "paid")
+            assert invoice.row()["status"] == (
+                "sent" if outcomes == ("authentication_required",) else "failed" if outcomes else "paid"
+            )
             attempts = [row for row in charging.intents(ours) if row[0] == invoice.id]
             assert len(attempts) == 1, attempts
         if outcomes:
@@ -265,7 +282,14 @@ def test_eight_copies_without_the_lease_still_charge_each_invoice_once(charging,
 def start(charging):
     """Start a run in a process of its own; returns once it is about to begin."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.charge_process", charging.dsn, charging.stripe.url, charging.stripe.key],
+        [
+            sys.executable,
+            "-m",
+            "tests.integration.charge_process",
+            charging.dsn,
+            charging.stripe.url,
+            charging.stripe.key,
+        ],
         cwd=REPOSITORY,
         env={"PYTHONPATH": f"{REPOSITORY / 'plugins'}:{REPOSITORY}", "PATH": "/usr/bin:/bin"},
         stdout=subprocess.PIPE,
@@ -290,7 +314,9 @@ def kill_rounds(charging, owner, ours, rounds, seed):
         killed += process.poll() is None
         process.kill()
         process.wait()
-        ours.execute("UPDATE cp_ops.job_run SET expires_at = now() - interval '1 second' WHERE state = 'running'")
+        ours.execute(
+            "UPDATE cp_ops.job_run SET expires_at = now() - interval '1 second' WHERE state = 'running'"
+        )
     process = start(charging)
     assert process.wait(timeout=120) == 0
     process = start(charging)
@@ -302,7 +328,9 @@ def kill_rounds(charging, owner, ours, rounds, seed):
 
 
 def test_killed_twenty_times_every_invoice_is_charged_once(charging, owner, ours):
-    assert kill_rounds(charging, owner, ours, 20, seed=random.randrange(10**6)) >= 5, "most rounds end in a kill"
+    assert kill_rounds(charging, owner, ours, 20, seed=random.randrange(10**6)) >= 5, (
+        "most rounds end in a kill"
+    )
 
 
 @pytest.mark.nightly

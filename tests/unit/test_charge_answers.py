@@ -52,7 +52,9 @@ def test_the_classes_do_not_overlap():
     assert not HARD & AUTHENTICATION
 
 
-@pytest.mark.parametrize("outcome", sorted(name for name, outcome in OUTCOMES.items() if outcome.step == "declined"))
+@pytest.mark.parametrize(
+    "outcome", sorted(name for name, outcome in OUTCOMES.items() if outcome.step == "declined")
+)
 def test_every_decline_that_stripe_documents_is_settled_as_failed_or_waits_for_the_client(outcome):
     known = OUTCOMES[outcome]
     body = {
@@ -62,7 +64,9 @@ def test_every_decline_that_stripe_documents_is_settled_as_failed_or_waits_for_t
     settled = read_answer(402, body)
     assert settled.payment_intent == "pi_1"
     assert settled.decline is not DeclineClass.NONE
-    assert settled.state is (State.REQUIRES_ACTION if settled.decline is DeclineClass.AUTHENTICATION else State.FAILED)
+    assert settled.state is (
+        State.REQUIRES_ACTION if settled.decline is DeclineClass.AUTHENTICATION else State.FAILED
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_a_payment_method_that_is_gone_is_hard():
     assert read_answer(400, body).decline is DeclineClass.HARD
 
 
-@given(st.integers(1, 20), st.datetimes(timezones=st.just(UTC), max_value=datetime(9000, 1, 1)))
+@given(st.integers(1, 20), st.datetimes(timezones=st.just(UTC), max_value=datetime(9000, 1, 1)))  # noqa: DTZ001 - the strategy adds it
 def test_retries_come_after_3_7_and_14_days_and_never_again_after_that(failures, now):
     expected = {1: 3, 2: 7, 3: 14}.get(failures)
     assert next_attempt(failures, now) == (now + timedelta(days=expected) if expected else None)
@@ -103,7 +107,9 @@ def test_the_schedule_crosses_month_ends_and_leap_days():
 
 @given(
     st.integers(200, 499),
-    st.dictionaries(st.sampled_from(["type", "code", "decline_code", "param", "advice_code"]), st.text(max_size=12)),
+    st.dictionaries(
+        st.sampled_from(["type", "code", "decline_code", "param", "advice_code"]), st.text(max_size=12)
+    ),
 )
 def test_no_refusal_is_ever_read_as_a_payment(status, error):
     if status < 400:

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from cp_ops.finance.charge_answers import State
 from cp_ops.finance.charge_intents import Intent, charge_request, idempotency_key, may_ask_again
-from cp_ops.finance.charge_plan import CHARGE, Candidate, PastRun, Unfinished, cap_anomaly, charged, plan_charges
+from cp_ops.finance.charge_plan import (
+    CHARGE,
+    Candidate,
+    PastRun,
+    Unfinished,
+    cap_anomaly,
+    charged,
+    plan_charges,
+)
 from cp_ops.runtime.errors import CapExceededError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -61,7 +69,9 @@ def candidates(draw):
         disputed=draw(st.booleans()),
         client_autopay=draw(st.booleans()),
         open_intent=draw(st.sampled_from(["", "unknown", "processing"])),
-        autopay_next_charge_at=draw(st.none() | st.integers(-500, 500).map(lambda h: NOW + timedelta(hours=h))),
+        autopay_next_charge_at=draw(
+            st.none() | st.integers(-500, 500).map(lambda h: NOW + timedelta(hours=h))
+        ),
         due_date=draw(st.dates(date(2026, 10, 1), date(2026, 12, 31))),
     )
 
@@ -75,7 +85,8 @@ def test_every_invoice_is_charged_its_balance_or_passed_over_with_a_reason(given
     for action in charges:
         candidate = by_id[int(action.data["invoice"])]
         assert charged(action).amount == candidate.total_amount - candidate.amount_paid
-        assert not (candidate.disputed or candidate.open_intent)
+        assert not candidate.disputed
+        assert not candidate.open_intent
         assert candidate.client_autopay
         assert candidate.payment_retry_count <= 3
         assert (candidate.autopay_next_charge_at or NOW) <= NOW
@@ -92,9 +103,21 @@ def test_the_plan_does_not_depend_on_the_order_of_the_rows(given_candidates, cha
 
 @given(candidates())
 def test_another_amount_method_or_attempt_is_another_plan(candidate):
-    base = replace(candidate, autopay_next_charge_at=None, due_date=date(2026, 11, 1), disputed=False, open_intent="", client_autopay=True, payment_retry_count=0)
+    base = replace(
+        candidate,
+        autopay_next_charge_at=None,
+        due_date=date(2026, 11, 1),
+        disputed=False,
+        open_intent="",
+        client_autopay=True,
+        payment_retry_count=0,
+    )
     first = plan(base).plan.sha256
-    for change in ({"amount_paid": base.total_amount - 1}, {"payment_method": "pm_2"}, {"attempts": base.attempts + 1}):
+    for change in (
+        {"amount_paid": base.total_amount - 1},
+        {"payment_method": "pm_2"},
+        {"attempts": base.attempts + 1},
+    ):
         other = replace(base, **change)
         if other != base and other.total_amount > other.amount_paid >= 0:
             assert plan(other).plan.sha256 != first
@@ -107,7 +130,9 @@ def test_an_amount_that_the_currency_cannot_express_is_broken_and_stops_no_other
 
 
 @pytest.mark.parametrize(
-    ("zone_day", "planned"), [(date(2026, 11, 20), 0), (date(2026, 11, 21), 1)], ids=["yesterday there", "today there"]
+    ("zone_day", "planned"),
+    [(date(2026, 11, 20), 0), (date(2026, 11, 21), 1)],
+    ids=["yesterday there", "today there"],
 )
 def test_the_due_date_is_the_firms_day(zone_day, planned):
     found = plan(replace(DUE, due_date=date(2026, 11, 21)), today={7: zone_day})
@@ -173,7 +198,9 @@ def test_the_key_names_invoice_and_attempt_and_nothing_else():
     assert len({idempotency_key(i, a) for i in range(1, 120) for a in range(1, 120)}) == 119 * 119
 
 
-@pytest.mark.parametrize(("hours", "again"), [(0, True), (22.9, True), (23, False), (24, False), (1000, False)])
+@pytest.mark.parametrize(
+    ("hours", "again"), [(0, True), (22.9, True), (23, False), (24, False), (1000, False)]
+)
 def test_the_same_key_is_used_for_less_than_a_day(hours, again):
     assert may_ask_again(replace(INTENT, submitted_at=NOW - timedelta(hours=hours)), NOW) is again
 

@@ -53,7 +53,10 @@ def test_all_ids_of_an_endpoint_share_its_limit(url, name):
     assert endpoint_name("get", url) == name
 
 
-@pytest.mark.parametrize(("headers", "seconds"), [({"Retry-After": "7"}, 7), ({"retry-after": "0.5"}, 0.5), ({"Retry-After": "9999"}, 30)])
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [({"Retry-After": "7"}, 7), ({"retry-after": "0.5"}, 0.5), ({"Retry-After": "9999"}, 30)],
+)
 def test_retry_after_is_obeyed_within_reason(headers, seconds):
     assert retry_after(headers, 0) == seconds
 

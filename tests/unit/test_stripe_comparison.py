@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cp_ops.finance.stripe_comparison import EXPECTED, KINDS, LocalInvoice, StripeInvoice, StripePayment, compare
+from cp_ops.finance.stripe_comparison import EXPECTED, compare
+from cp_ops.finance.stripe_kinds import KINDS, LocalInvoice, StripeInvoice, StripePayment
 from cp_ops.runtime.money import Money
 
 AT = int(datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp())
@@ -18,7 +19,9 @@ AT = int(datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp())
 
 def payment(amount, *, number=1, status="succeeded", currency="usd", **changes):
     received = amount if status == "succeeded" else 0
-    base = StripePayment(f"pi_{number}", status, currency, amount, received, 0, AT if received else None, settles_later=False)
+    base = StripePayment(
+        f"pi_{number}", status, currency, amount, received, 0, AT if received else None, settles_later=False
+    )
     return replace(base, **changes)
 
 
@@ -59,10 +62,16 @@ def test_a_paid_invoice_whose_payments_add_up_agrees(given_amount, parts):
 def test_any_surplus_is_overpaid_and_any_gap_underpaid(given_amount, difference):
     currency, total = given_amount
     amount, change = (in_stripe(Decimal(n), currency) for n in (total, difference))
-    more = local(total=f"{total}.00", currency=currency, payments=[payment(amount + change, currency=currency.lower())])
+    more = local(
+        total=f"{total}.00", currency=currency, payments=[payment(amount + change, currency=currency.lower())]
+    )
     assert kinds(compare(more)) == ["overpaid"]
     if change < amount:
-        less = local(total=f"{total}.00", currency=currency, payments=[payment(amount - change, currency=currency.lower())])
+        less = local(
+            total=f"{total}.00",
+            currency=currency,
+            payments=[payment(amount - change, currency=currency.lower())],
+        )
         assert "underpaid" in kinds(compare(less))
 
 
@@ -74,7 +83,9 @@ def test_what_came_by_other_means_counts(other):
 
 
 def test_two_whole_payments_are_a_duplicate_and_two_parts_are_not():
-    assert kinds(compare(local(payments=[payment(100_00), payment(100_00, number=2)]))) == ["duplicate_payment"]
+    assert kinds(compare(local(payments=[payment(100_00), payment(100_00, number=2)]))) == [
+        "duplicate_payment"
+    ]
     assert compare(local(payments=[payment(60_00), payment(40_00, number=2)])) == []
     refunded = [payment(100_00), payment(100_00, number=2, refunded=100_00)]
     assert compare(local(payments=refunded)) == []
@@ -82,7 +93,9 @@ def test_two_whole_payments_are_a_duplicate_and_two_parts_are_not():
 
 @pytest.mark.parametrize(("currency", "stripe"), [("USD", "eur"), ("JPY", "usd")])
 def test_another_currency_is_the_only_finding(currency, stripe):
-    assert kinds(compare(local(currency=currency, payments=[payment(1, currency=stripe)]))) == ["currency_mismatch"]
+    assert kinds(compare(local(currency=currency, payments=[payment(1, currency=stripe)]))) == [
+        "currency_mismatch"
+    ]
 
 
 @given(st.sampled_from(sorted(EXPECTED)))
@@ -133,7 +146,10 @@ def test_an_open_stripe_invoice_of_a_paid_one_can_still_be_paid_again():
     assert kinds(compare(local(invoice=invoice, payments=[payment(100_00)]))) == ["status_mismatch"]
 
 
-@given(st.integers(-400, 400), st.sampled_from(["UTC", "Asia/Singapore", "America/New_York", "Pacific/Kiritimati"]))
+@given(
+    st.integers(-400, 400),
+    st.sampled_from(["UTC", "Asia/Singapore", "America/New_York", "Pacific/Kiritimati"]),
+)
 def test_the_paid_date_is_the_charges_day_there_or_in_utc(days, zone):
     invoice = local(payments=[payment(100_00)], timezone=zone)
     invoice = replace(invoice, paid_date=date(2026, 11, 1) + timedelta(days=days))

@@ -43,7 +43,11 @@ def book(run: JobRun, tenant: Tenant, intent: Intent, settlement: Settlement) ->
             now=run.now,
         )
         if invoice is None:
-            return "charged, but its invoice is gone" if settlement.state is State.SUCCEEDED else "its invoice is gone"
+            return (
+                "charged, but its invoice is gone"
+                if settlement.state is State.SUCCEEDED
+                else "its invoice is gone"
+            )
         return _Booking(run, tx, intent, settlement, invoice).apply()
 
 
@@ -51,7 +55,13 @@ class _Booking:
     def __init__(
         self, run: JobRun, tx: Transaction, intent: Intent, settlement: Settlement, invoice: dict[str, Any]
     ) -> None:
-        self._run, self._tx, self._intent, self._settlement, self._invoice = run, tx, intent, settlement, invoice
+        self._run, self._tx, self._intent, self._settlement, self._invoice = (
+            run,
+            tx,
+            intent,
+            settlement,
+            invoice,
+        )
         self._key = {"invoice_id": intent.invoice_id, "firm_id": intent.firm_id}
 
     def apply(self) -> str:
@@ -152,7 +162,9 @@ class _Booking:
                 now=self._run.now,
             )
         if final:
-            mail_payer(self._run, self._tx, DECLINED, self._intent, self._invoice, final=not hard, autopay_off=hard)
+            mail_payer(
+                self._run, self._tx, DECLINED, self._intent, self._invoice, final=not hard, autopay_off=hard
+            )
         self._record_failure(failures, again, reason)
         self._audit("autopay.declined", "WARNING" if final else "INFO", "failure")
         return "declined_for_good" if hard else "declined"

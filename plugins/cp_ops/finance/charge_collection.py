@@ -89,7 +89,9 @@ class Collection:
             return self._ask_again_or_look_up(intent)
         found = self._stripe.get("payment_intents", intent.payment_intent, expand=("latest_charge",))
         if found is None:
-            raise RowFailedError(f"Stripe does not know {intent.payment_intent} any more: look into its account")
+            raise RowFailedError(
+                f"Stripe does not know {intent.payment_intent} any more: look into its account"
+            )
         settlement = read_intent(found)
         if settlement.state is State.REQUIRES_ACTION:
             return self._waiting_for_client(intent)
@@ -198,7 +200,9 @@ class Collection:
             self._withdraw(intent)
             self._run.skip(CHANGED)
             return
-        claimed_intent = replace(intent, customer=customer, state=State.SUBMITTING.value, submitted_at=self._run.now)
+        claimed_intent = replace(
+            intent, customer=customer, state=State.SUBMITTING.value, submitted_at=self._run.now
+        )
         self._book(claimed_intent, self._send(claimed_intent))
 
     def _collected_by_stripe(self, intent: Intent) -> str:
@@ -207,7 +211,9 @@ class Collection:
             return ""
         invoice = self._stripe.get("invoices", intent.stripe_invoice)
         if invoice is None:
-            raise RowFailedError(f"Stripe does not know the invoice's {intent.stripe_invoice}: correct the reference")
+            raise RowFailedError(
+                f"Stripe does not know the invoice's {intent.stripe_invoice}: correct the reference"
+            )
         if invoice["status"] != "open":
             return f"its Stripe invoice is {invoice['status']}"
         return "Stripe collects its Stripe invoice itself" if invoice.get("auto_advance") else ""
@@ -252,7 +258,9 @@ class Collection:
     def _book(self, intent: Intent, settlement: Settlement) -> None:
         if settlement.state is State.UNKNOWN:
             self._mark_unknown(intent, settlement.code)
-            raise RowFailedError("Stripe knows the attempt's key for another request: the next run looks it up")
+            raise RowFailedError(
+                "Stripe knows the attempt's key for another request: the next run looks it up"
+            )
         name = book(self._run, self._tenants[intent.firm_id], intent, settlement)
         self._run.done(name, 1, intent.firm_id)
         if settlement.state is State.SUCCEEDED and intent.stripe_invoice:

@@ -30,13 +30,19 @@ class Answered(Protocol):
     """Stripe's answer to a post."""
 
     @property
-    def status(self) -> int: ...  # noqa: D102 - HTTP status
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
 
     @property
-    def body(self) -> dict[str, Any]: ...  # noqa: D102 - the object, or the error
+    def body(self) -> dict[str, Any]:
+        """The object, or the error with which Stripe refused."""
+        ...
 
     @property
-    def accepted(self) -> bool: ...  # noqa: D102 - whether Stripe did it
+    def accepted(self) -> bool:
+        """Whether Stripe did what it was asked."""
+        ...
 
 
 class StripePayments(StripeReader, Protocol):
@@ -122,9 +128,7 @@ def look_up(stripe: StripeReader, intent: Intent) -> Settlement | None:
     pages = stripe.pages(
         "payment_intents", customer=intent.customer, created={"gte": since}, expand=["data.latest_charge"]
     )
-    matching = [
-        found for page in pages for found in page if wanted <= (found.get("metadata") or {}).items()
-    ]
+    matching = [found for page in pages for found in page if wanted <= (found.get("metadata") or {}).items()]
     settled = [read_intent(found) for found in matching]
     return min(settled, key=_most_telling, default=None)
 

@@ -20,7 +20,9 @@ TITLES = {
 }
 
 
-def mail_payer(run: JobRun, tx: Transaction, kind: str, intent: Intent, invoice: dict[str, Any], **facts: Any) -> int:
+def mail_payer(
+    run: JobRun, tx: Transaction, kind: str, intent: Intent, invoice: dict[str, Any], **facts: Any
+) -> int:
     """Put a mail to the client's billing contacts into the outbox, in the caller's transaction; gives how many."""
     payers = tx.one("payers", client_id=invoice["client_id"], firm_id=intent.firm_id)
     recipients = [address for address in (payers or {}).get("recipients") or [] if address]
@@ -53,8 +55,12 @@ def mail_payer(run: JobRun, tx: Transaction, kind: str, intent: Intent, invoice:
 
 @cache
 def _template(kind: str) -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-    loader = FileSystemLoader(INCLUDE / "templates")
-    plain = Environment(loader=loader, undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)  # noqa: S701 - plain text
-    return plain.get_template(f"{kind}.txt.j2")
+    environment = Environment(
+        loader=FileSystemLoader(INCLUDE / "templates"),
+        undefined=StrictUndefined,
+        autoescape=select_autoescape(),  # HTML is escaped, plain text is not
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(f"{kind}.txt.j2")

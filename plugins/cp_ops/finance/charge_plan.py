@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,8 @@ from cp_ops.runtime.plan import Action, Plan, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import date, datetime
+    from decimal import Decimal
 
 CHARGE, RESOLVE, ATTACH = "charge", "resolve", "attach"
 MEDIAN_OF = 5
@@ -84,7 +84,11 @@ def charged(action: Action) -> Money:
 
 
 def plan_charges(
-    candidates: Iterable[Candidate], unfinished: Iterable[Unfinished], *, today: Mapping[int, date], now: datetime
+    candidates: Iterable[Candidate],
+    unfinished: Iterable[Unfinished],
+    *,
+    today: Mapping[int, date],
+    now: datetime,
 ) -> ChargePlan:
     """Plan which unfinished attempts are looked into and which invoices are charged their balance. Pure.
 
@@ -104,7 +108,11 @@ def plan_charges(
 
 def _resolve(intent: Unfinished) -> Action | Skip:
     kind = ATTACH if intent.state == State.SUCCEEDED else RESOLVE
-    reason = "charged, not attached to its Stripe invoice yet" if kind == ATTACH else f"its last charge is {intent.state}"
+    reason = (
+        "charged, not attached to its Stripe invoice yet"
+        if kind == ATTACH
+        else f"its last charge is {intent.state}"
+    )
     target = f"finance_invoices:{intent.invoice_id}"
     return Action(kind, target, reason, intent.firm_id, data={"intent": intent.id, "state": intent.state})
 

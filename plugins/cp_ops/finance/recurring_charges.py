@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import date
 from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
@@ -30,6 +29,7 @@ from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from cp_ops.finance.charge_intents import StripePayments
     from cp_ops.runtime.database import Tenant
@@ -87,10 +87,30 @@ class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
         Table(
             "finance_invoices",
             (
-                *("id", "firm_id", "client_id", "invoice_number", "status", "total_amount", "amount_paid", "currency"),
-                *("due_date", "paid_date", "payment_failed_at", "payment_failure_reason", "payment_failure_code"),
+                *(
+                    "id",
+                    "firm_id",
+                    "client_id",
+                    "invoice_number",
+                    "status",
+                    "total_amount",
+                    "amount_paid",
+                    "currency",
+                ),
+                *(
+                    "due_date",
+                    "paid_date",
+                    "payment_failed_at",
+                    "payment_failure_reason",
+                    "payment_failure_code",
+                ),
                 *("payment_retry_count", "last_payment_retry_at", "dunning_paused", "stripe_invoice_id"),
-                *("stripe_payment_intent_id", "autopay_opt_in", "autopay_payment_method_id", "autopay_status"),
+                *(
+                    "stripe_payment_intent_id",
+                    "autopay_opt_in",
+                    "autopay_payment_method_id",
+                    "autopay_status",
+                ),
                 *("autopay_next_charge_at", "autopay_last_attempt_at", "updated_at"),
             ),
             ("SELECT", "UPDATE"),
@@ -144,7 +164,9 @@ class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
         candidates: list[Candidate] = []
         for tenant in run.tenants(sorted(today)):
             with run.read(tenant) as tx:
-                candidates += tx.rows("charge_candidates", Candidate, firm_ids=list(tenant.firm_ids), now=run.now)
+                candidates += tx.rows(
+                    "charge_candidates", Candidate, firm_ids=list(tenant.firm_ids), now=run.now
+                )
         return plan_charges(candidates, unfinished, today=today, now=run.now)
 
     def _explain(self, run: JobRun, found: ChargePlan) -> None:
@@ -158,7 +180,9 @@ class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
         with run.read() as tx:
             index = tx.one("selection_index")
         if not (index and index["found"]):
-            run.note("index_missing", "finance_invoices (firm_id, status): the selection reads the whole table")
+            run.note(
+                "index_missing", "finance_invoices (firm_id, status): the selection reads the whole table"
+            )
 
     def _check_caps(self, run: JobRun, options: ProcessRecurringChargesOptions, found: ChargePlan) -> None:
         """Stop before the first charge when the plan is larger than it may be, or than is usual."""
@@ -168,7 +192,11 @@ class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
         given = options.max_total
         limits = run.settings.charges_max_total if given is None else parse_limits(given)
         cap_totals("[cp_ops] charges_max_total" if given is None else "max_total", found.totals(), limits)
-        if options.expected_plan or (most is not None and given is not None) or not found.plan.of_kind(CHARGE):
+        if (
+            options.expected_plan
+            or (most is not None and given is not None)
+            or not found.plan.of_kind(CHARGE)
+        ):
             return
         with run.read() as tx:
             past = _past_runs(tx.rows("past_runs", runs=LAST_RUNS))

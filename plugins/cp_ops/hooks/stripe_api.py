@@ -69,19 +69,25 @@ class StripeApiHook(BaseHook):
         key = (connection.password or "").strip()
         if not KEY.fullmatch(key):
             what = "is a publishable key" if key.startswith("pk_") else "is no API key" if key else "is empty"
-            raise self._wrong(f"its password {what}; it must be a secret key (sk_...) or a restricted one (rk_...)")
+            raise self._wrong(
+                f"its password {what}; it must be a secret key (sk_...) or a restricted one (rk_...)"
+            )
         try:
             extra = dict(connection.extra_dejson)
         except (TypeError, ValueError):
             raise self._wrong("its extra is not a JSON object") from None
         if unknown := extra.keys() - KNOWN:
-            raise self._wrong(f"extra {', '.join(sorted(unknown))} is not known; known: {', '.join(sorted(KNOWN))}")
+            raise self._wrong(
+                f"extra {', '.join(sorted(unknown))} is not known; known: {', '.join(sorted(KNOWN))}"
+            )
         return key, extra
 
     def _base_url(self, extra: dict[str, Any]) -> str | None:
         url = extra.get("base_url")
         if url and not str(url).startswith(("https://", "http://127.0.0.1", "http://localhost")):
-            raise self._wrong("extra base_url must begin with https:// (http is for this machine's own sandbox)")
+            raise self._wrong(
+                "extra base_url must begin with https:// (http is for this machine's own sandbox)"
+            )
         return str(url).rstrip("/") if url else None
 
     def _number(self, extra: dict[str, Any], name: str, default: float) -> float:

@@ -70,7 +70,9 @@ class Settings(BaseModel):
     )
 
     charges_max: int = Field(
-        2_000, ge=0, description="Most charges of one run of process_recurring_charges, unless the run says otherwise."
+        2_000,
+        ge=0,
+        description="Most charges of one run of process_recurring_charges, unless the run says otherwise.",
     )
     charges_max_total: Annotated[dict[str, Money], BeforeValidator(_limits)] = Field(
         default_factory=dict,

@@ -42,6 +42,10 @@ COMMANDS = {
     ),
     "reconcile_s3": Documented(("firm_id", "deep", "dry_run"), "0 3 * * *"),
     "check_stale_deals": Documented(("firm_id", "days", "dry_run"), "0 10 * * *"),
+    "reconcile_stripe": Documented(("firm_id", "full", "dry_run"), "0 2 * * *"),
+    "process_recurring_charges": Documented(
+        ("firm_id", "max_charges", "max_total", "expected_plan", "dry_run"), "0 * * * *"
+    ),
     "generate_package_invoices": Documented(("firm_id", "reference_date", "backfill", "dry_run"), None),
     "refresh_materialized_views": Documented(
         ("view", "concurrently", "dry_run"),

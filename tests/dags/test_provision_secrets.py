@@ -17,13 +17,13 @@ REQUEST = COMMANDS["provision_firm"].required
 
 @pytest.fixture
 def password_connection(monkeypatch):
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_ALDER_ADMIN", json.dumps({"conn_type": "generic", "password": CANARY})
-    )
+    monkeypatch.setenv("AIRFLOW_CONN_ALDER_ADMIN", json.dumps({"conn_type": "generic", "password": CANARY}))
 
 
 def files_with_the_canary(folder):
-    return [path for path in Path(folder).rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+    return [
+        path for path in Path(folder).rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
+    ]
 
 
 def test_the_password_of_the_reference_reaches_the_account_and_nothing_else(
@@ -36,7 +36,11 @@ def test_the_password_of_the_reference_reaches_the_account_and_nothing_else(
     assert files_with_the_canary(os.environ["AIRFLOW_HOME"]) == []
     assert CANARY not in "".join(capfd.readouterr())
     with psycopg.connect(app_db.cp_ops_dsn, autocommit=True) as connection:
-        assert connection.execute("SELECT password FROM auth_user").fetchone()[0].startswith("pbkdf2_sha256$600000$")
+        assert (
+            connection.execute("SELECT password FROM auth_user")
+            .fetchone()[0]
+            .startswith("pbkdf2_sha256$600000$")
+        )
         runs = connection.execute("SELECT to_jsonb(run)::text FROM cp_ops.job_run AS run").fetchall()
     assert all(CANARY not in row[0] and "alder.example" not in row[0] for row in runs)
 

@@ -14,7 +14,6 @@ from cp_ops.runtime.outcome import Outcome
 from cp_ops.runtime.runner import run_job
 from cp_ops.runtime.settings import Settings
 from sandbox.application import APPLICATION_SQL
-from sandbox.stripe_api import StripeSandbox
 from sandbox.world.builder import World
 
 if TYPE_CHECKING:
@@ -108,18 +107,3 @@ def written(owner: psycopg.Connection[Any], app_db: ApplicationDatabase) -> Call
         return dict(rows)
 
     return count
-
-
-@pytest.fixture(scope="session")
-def stripe_server() -> Iterator[StripeSandbox]:
-    """One local Stripe for the session; take `stripe` for one with an empty account."""
-    with StripeSandbox() as server:
-        yield server
-
-
-@pytest.fixture
-def stripe(stripe_server: StripeSandbox) -> StripeSandbox:
-    """The local Stripe as a new account: .client(), .seed(), .ledger, .faults, .clock, .calls."""
-    stripe_server.reset()
-    stripe_server.settings.rate_limit = None
-    return stripe_server

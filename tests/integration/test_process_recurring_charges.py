@@ -420,7 +420,7 @@ def test_one_decline_one_bad_row_and_one_locked_row_do_not_stop_the_rest(chargin
     good = charging.payer().invoice()
     with psycopg.connect(app_db.owner_dsn) as other:
         other.execute("SELECT 1 FROM finance_invoices WHERE id = %s FOR UPDATE", [locked.id])
-        with pytest.raises(RowsFailedError, match="10.50"):
+        with pytest.raises(RowsFailedError, match=r"10\.50"):
             charging.run()
     assert good.row()["status"] == "paid"
     assert small.row()["payment_failure_code"] == "amount_too_small"

@@ -247,10 +247,7 @@ def test_disputed_refunded_and_charged_back_have_their_own_states(both, stripe, 
     assert findings() == {}
     api.v1.refunds.create({"payment_intent": intent.id})
     reconcile()
-    assert [(details["local"], details["stripe"]) for details in findings().values()][0] == (
-        "paid",
-        "refunded",
-    )
+    assert ("paid", "refunded") in [(details["local"], details["stripe"]) for details in findings().values()]
 
 
 def test_a_finding_is_opened_once_and_resolved_when_gone(both, owner, reconcile, findings, written):

@@ -44,13 +44,15 @@ HARD = frozenset(
     new_account_information_available incorrect_number invalid_number expired_card invalid_expiry_month
     invalid_expiry_year card_not_supported currency_not_supported highest_risk_level transaction_not_allowed
     account_closed no_account debit_not_authorized bank_account_restricted bank_account_unusable
-    payment_method_missing payment_method_without_customer
+    payment_method_missing
     """.split()  # noqa: SIM905 - a table
 )
 AUTHENTICATION = frozenset({"authentication_required", "authentication_not_handled", "offline_pin_required"})
 
 RETRY_AFTER = (timedelta(days=3), timedelta(days=7), timedelta(days=14))
 """When a soft decline is tried again; after the last the invoice is overdue."""
+REFUSED = 400
+"""HTTP statuses from here on are refusals."""
 NEVER_ARRIVED = "never_arrived"
 CANCELED = "canceled"
 EXPIRED = "authentication_expired"
@@ -118,7 +120,7 @@ def read_answer(status: int, body: Mapping[str, Any]) -> Settlement:
     A refused idempotency key means that the key was used with another request: whether that charged anything must be
     looked up.
     """
-    if status < 400:  # noqa: PLR2004 - HTTP
+    if status < REFUSED:
         return read_intent(body)
     if body.get("type") == "idempotency_error":
         return Settlement(State.UNKNOWN, code="idempotency_error")

@@ -30,13 +30,19 @@ class Answered(Protocol):
     """Stripe's answer to a post."""
 
     @property
-    def status(self) -> int: ...  # noqa: D102 - HTTP status
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
 
     @property
-    def body(self) -> dict[str, Any]: ...  # noqa: D102 - the object, or the error
+    def body(self) -> dict[str, Any]:
+        """The object, or the error with which Stripe refused."""
+        ...
 
     @property
-    def accepted(self) -> bool: ...  # noqa: D102 - whether Stripe did it
+    def accepted(self) -> bool:
+        """Whether Stripe did what it was asked."""
+        ...
 
 
 class StripePayments(StripeReader, Protocol):

@@ -55,10 +55,12 @@ def mail_payer(
 
 @cache
 def _template(kind: str) -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-    loader = FileSystemLoader(INCLUDE / "templates")
-    plain = Environment(
-        loader=loader, undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+    environment = Environment(
+        loader=FileSystemLoader(INCLUDE / "templates"),
+        undefined=StrictUndefined,
+        autoescape=select_autoescape(),  # HTML is escaped, plain text is not
+        keep_trailing_newline=True,
     )
-    return plain.get_template(f"{kind}.txt.j2")
+    return environment.get_template(f"{kind}.txt.j2")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,8 @@ from cp_ops.runtime.plan import Action, Plan, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import date, datetime
+    from decimal import Decimal
 
 CHARGE, RESOLVE, ATTACH = "charge", "resolve", "attach"
 MEDIAN_OF = 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import date
 from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
@@ -30,6 +29,7 @@ from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from cp_ops.finance.charge_intents import StripePayments
     from cp_ops.runtime.database import Tenant

@@ -1,5 +1,7 @@
-"""Operators of the jobs that talk to Stripe. They run in Airflow's pool `stripe` (include/pools.json): one at a time,
-so that together they stay within Stripe's limit on calls.
+"""Operators of the jobs that talk to Stripe.
+
+They run in Airflow's pool `stripe` (include/pools.json): one at a time, so that together they stay within Stripe's
+limit on calls.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ class IssueDueInvoicesOperator(GeneratePackageInvoicesOperator):
         except TransientRowsFailedError:
             raise
         except RowsFailedError as error:
-            self.log.error("%s", error)
+            self.log.warning("%s", error)
             return dict(context["ti"].xcom_pull(task_ids=self.task_id, key="outcome") or {})
 
 

@@ -58,8 +58,18 @@ def test_no_secret_is_in_what_a_run_leaves(shop, caplog):
         one.pay("0.1", shop.sol)
     with caplog.at_level("DEBUG"), pytest.raises(RowsFailedError):
         shop.run(SendFunds)
-    left = caplog.text + str(shop.own("SELECT * FROM cp_ops.job_run")) + str(shop.own("SELECT * FROM cp_ops.finding"))
-    for secret in (payment.key.to_json(), str(payment.key), shop.fields["fee_payer"], ENCRYPTION_KEY, "gAAAAA"):
+    left = (
+        caplog.text
+        + str(shop.own("SELECT * FROM cp_ops.job_run"))
+        + str(shop.own("SELECT * FROM cp_ops.finding"))
+    )
+    for secret in (
+        payment.key.to_json(),
+        str(payment.key),
+        shop.fields["fee_payer"],
+        ENCRYPTION_KEY,
+        "gAAAAA",
+    ):
         assert secret not in left
     assert repr(shop.configuration()).count("[") == 0
 
@@ -136,7 +146,9 @@ GOOD = {
     ],
 )
 def test_each_wrong_field_is_one_clear_error_without_its_value(name, value, problem):
-    with pytest.raises(ConnectionInvalidError, match=re.escape(f"'solana_default', field {name}: ")) as raised:
+    with pytest.raises(
+        ConnectionInvalidError, match=re.escape(f"'solana_default', field {name}: ")
+    ) as raised:
         SolanaConfiguration.of("solana_default", GOOD | {name: value})
     assert problem in str(raised.value)
     assert len(str(value)) < 4 or str(value) not in str(raised.value)

@@ -135,10 +135,13 @@ WHERE NOT EXISTS (SELECT FROM cp_ops.solana_transfer WHERE wallet_id = wallet.id
 FOR UPDATE OF wallet SKIP LOCKED
 
 -- name: record_transactions
--- Write signed transactions down before they are sent.
+-- Write signed transactions down before they are sent. The same bytes may be there already: a refused transaction signed
+-- again within its slot, or the same one of another run; it is open again then, unless it has landed.
 INSERT INTO cp_ops.solana_transaction (command, run_id, signature, wire, last_valid_block_height, fee_lamports)
 SELECT %(command)s::text, %(run_id)s::bigint, signed.*
 FROM unnest(%(signatures)s::text[], %(wires)s::bytea[], %(heights)s::bigint[], %(fees)s::bigint[]) AS signed
+ON CONFLICT (signature) DO UPDATE
+SET state = CASE solana_transaction.state WHEN 'landed' THEN 'landed' ELSE 'open' END, error = ''
 RETURNING id, signature
 
 -- name: record_transfers

@@ -38,7 +38,10 @@ COMMANDS = {
         every_run_writes=frozenset({"public.core_retention_executions"}),
     ),
     "export_user_data": Documented(
-        ("user_id", "output_dir", "format", "dry_run"), None, required={"user_id": 1}, about=True
+        ("user_id", "output_dir", "format", "dry_run"),
+        None,
+        required={"user_id": 1, "output_dir": "s3://exports/"},
+        about=True,
     ),
     "reconcile_s3": Documented(("firm_id", "deep", "dry_run"), "0 3 * * *"),
     "check_stale_deals": Documented(("firm_id", "days", "dry_run"), "0 10 * * *"),

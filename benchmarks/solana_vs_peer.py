@@ -20,8 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,12 +52,13 @@ from tests.peer.environment import run_peer  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cp_ops.solana.maintenance import WalletJob
     from sandbox.application import ApplicationDatabase
     from sandbox.world.solana import Payment
 
 SOL = 10**9
 RECEIVER, FEE_PAYER = keypair("receiver"), keypair("fee-payer")
-COMMANDS = (
+COMMANDS: tuple[tuple[type[WalletJob], dict[str, Any]], ...] = (
     (RecheckPayments, {"limit": 1_000_000}),
     (CloseExpiredPayments, {}),
     (SendFunds, {}),
@@ -151,7 +151,9 @@ class Benchmark:
                 )
                 for _ in range(round(kind.count * self.scale))
             ]
-            opened = [(payment.address, token.mint) for payment in made for token in (usdc, self.tokens[2])]
+            opened = [
+                (payment.address, token.mint) for payment in made for token in self.tokens if token.mint
+            ]
             shop.chain.open_accounts(opened)
             late = kind.status == "expired"
             for payment in made if kind.paid else ():
@@ -276,10 +278,8 @@ class Benchmark:
 
 def control(url: str, verb: str, **body: Any) -> dict[str, Any]:
     """Post to the node's control API."""
-    request = urllib.request.Request(f"{url}_sandbox/{verb}", json.dumps(body).encode(), method="POST")
-    with closing(urllib.request.urlopen(request)) as response:
-        answer: dict[str, Any] = json.load(response)
-    return answer
+    with RpcClient(url, timeout=60) as client:
+        return client.control(verb, **body)
 
 
 def main() -> int:

@@ -8,6 +8,8 @@ import psycopg
 import pytest
 
 from cp_ops.runtime.statements import INCLUDE, Statement, statements
+from cp_ops.solana.configuration import PaymentTables
+from sandbox import solana_payments
 
 DOMAINS = sorted(path.stem for path in (INCLUDE / "sql").glob("*.sql"))
 PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -19,10 +21,19 @@ def verb(statement: Statement) -> str:
     return statement.text.split(None, 1)[0].upper()
 
 
+def named(statement: Statement) -> str:
+    """The text with the names that a domain leaves open: those of the payment module's default tables."""
+    return (
+        statement.text.format(**PaymentTables().identifiers())
+        if statement.domain == "solana"
+        else statement.text
+    )
+
+
 def prepared(statement: Statement) -> str:
     """The statement as PREPARE takes it: numbered parameters instead of named ones."""
     names = list(dict.fromkeys(PARAMETER.findall(statement.text)))
-    text = PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", statement.text)
+    text = PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", named(statement))
     return f"PREPARE {statement.domain}_{statement.name} AS {text.replace('%%', '%')}"
 
 
@@ -40,6 +51,7 @@ def check(connection: psycopg.Connection, statement: Statement) -> None:
 @pytest.fixture
 def transaction(app_db):
     """A transaction of the jobs' role in which the temporary tables of every domain exist; rolled back."""
+    solana_payments.create_payment_tables(app_db)
     with psycopg.connect(app_db.cp_ops_dsn) as connection:
         for domain in DOMAINS:
             for statement in statements(domain):

@@ -321,31 +321,31 @@ class SolanaRpc:
 
     def _read(self, calls: Sequence[Call], *, nullable: bool) -> list[Any]:
         """Make calls that may be repeated: again after a pause when the node is busy or did not answer."""
-        method = calls[0][0]
         for attempt in range(1, self._attempts + 1):
             try:
-                answers = self._post(calls)
+                return self._once(calls, nullable=nullable)
             except _Busy as busy:
                 self._wait(busy, attempt)
             except RemoteUnavailableError:
                 if attempt == self._attempts:
                     raise
                 self._sleep(min(2.0, 0.1 * 2**attempt))
-            except RpcError as error:
-                if error.rate_limited:
-                    self._wait(_Busy(None), attempt)
-                    continue
-                if error.code in REFUSALS | BLOCK_UNKNOWN:
-                    raise RemoteRefusedError(f"{self._host}: {method} refused: {error}") from error
-                if attempt == self._attempts:
-                    raise RemoteUnavailableError(f"{self._host}: {method} failed: {error}") from error
-                self._sleep(min(2.0, 0.1 * 2**attempt))
-            else:
-                if nullable or all(answer is not None for answer in answers):
-                    return answers
-                if attempt == self._attempts:
-                    raise RemoteUnavailableError(f"{self._host}: {method} answered with nothing")
-        raise RemoteUnavailableError(f"{self._host}: {method}: no answer")
+        raise RemoteUnavailableError(f"{self._host}: {calls[0][0]}: no answer")
+
+    def _once(self, calls: Sequence[Call], *, nullable: bool) -> list[Any]:
+        """Make calls once, and say of an error whether it passes."""
+        method = calls[0][0]
+        try:
+            answers = self._post(calls)
+        except RpcError as error:
+            if error.rate_limited:
+                raise _Busy(None) from None
+            refused = error.code in REFUSALS | BLOCK_UNKNOWN
+            kind = RemoteRefusedError if refused else RemoteUnavailableError
+            raise kind(f"{self._host}: {method} failed: {error}") from error
+        if not nullable and any(answer is None for answer in answers):
+            raise RemoteUnavailableError(f"{self._host}: {method} answered with nothing")
+        return answers
 
     def _wait(self, busy: _Busy, attempt: int) -> None:
         seconds = min(0.5 * 2**attempt, LONGEST_WAIT) if busy.seconds is None else busy.seconds

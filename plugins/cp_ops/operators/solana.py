@@ -1,5 +1,6 @@
-"""Operators of the one-time Solana wallets. They run in Airflow's pool `solana_rpc` (include/pools.json), so that
-together they stay within the RPC node's limits.
+"""Operators of the one-time Solana wallets.
+
+They run in Airflow's pool `solana_rpc` (include/pools.json), so that together they stay within the RPC node's limits.
 """
 
 from __future__ import annotations

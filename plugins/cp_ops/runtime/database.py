@@ -133,8 +133,7 @@ class Transaction:
             return statement.text.encode()
         from psycopg import sql
 
-        # The text is the package's own file, not input: what LiteralString asks for, beyond what a type can show.
-        template = sql.SQL(statement.text)  # type: ignore[arg-type]
+        template = sql.SQL(statement.text)
         return template.format(**{name: sql.Identifier(value) for name, value in self._identifiers.items()})
 
     @contextmanager

@@ -198,15 +198,12 @@ def judge_by_credits(question: _Question, received: Sequence[Credit]) -> Verdict
 
 def _best(answers: Iterable[tuple[_Question, Verdict]]) -> dict[int, Verdict]:
     """Of a payment's tokens take the one that was paid first; else the most that can be said."""
-    order = {Paid: 0, Pending: 1, Late: 2}
+    order: dict[type, int] = {Paid: 0, Pending: 1, Late: 2}
     best: dict[int, Verdict] = {}
     for question, verdict in answers:
         known = best.get(question.row.payment_id)
-        if (
-            known is None
-            or order[type(verdict)] < order[type(known)]
-            or (isinstance(verdict, Paid) and isinstance(known, Paid) and verdict.paid_at < known.paid_at)
-        ):  # type: ignore[index]
+        earlier = isinstance(verdict, Paid) and isinstance(known, Paid) and verdict.paid_at < known.paid_at
+        if known is None or order[type(verdict)] < order[type(known)] or earlier:
             best[question.row.payment_id] = verdict
     return best
 

@@ -33,9 +33,7 @@ def of_move(move: Move, around: Surroundings, fee_payer: str) -> list[Instructio
     from solders.system_program import TransferParams, transfer
 
     moved = {holding.address for holding in move.tokens}
-    made: list[Instruction] = []
-    for holding in move.tokens:
-        made.append(_transfer_checked(holding, around))
+    made = [_transfer_checked(holding, around) for holding in move.tokens]
     for holding in move.closes:
         if holding.withheld and holding.mint in around.mints:
             made.append(_harvest(holding))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
+    from cp_ops.runtime.options import JobOptions
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import PaymentTables, SolanaConfiguration
     from cp_ops.solana.planner import Move
@@ -78,7 +79,7 @@ class WalletJob(Job[SolanaOptions]):
     """
 
     domain = "solana"
-    options = SolanaOptions
+    options: ClassVar[type[JobOptions]] = SolanaOptions
     moves: ClassVar[bool] = True
     """Whether the command lets payments expire and moves funds, or only accepts payments."""
 

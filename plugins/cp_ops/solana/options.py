@@ -31,7 +31,7 @@ class SolanaOptions(JobOptions):
 class RecheckOptions(SolanaOptions):
     """Options of recheck_initiated_solana_payments."""
 
-    limit: int = Field(  # type: ignore[assignment]
+    limit: int = Field(
         default=RECHECK_LIMIT,
         gt=0,
         title="Limit",

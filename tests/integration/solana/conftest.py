@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from solders.keypair import Keypair
 
 from cp_ops.hooks.solana_rpc import SolanaRpc
 from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, SendFunds
@@ -15,7 +13,7 @@ from cp_ops.solana.configuration import SolanaConfiguration
 from cp_ops.solana.sending import Patience
 from sandbox import solana_payments
 from sandbox.solana_node import SolanaNode, keypair
-from sandbox.world.solana import ENCRYPTION_KEY, NodeChain, PaymentShop, TableNames
+from sandbox.world.solana import ENCRYPTION_KEY, NodeChain, PaymentShop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +128,3 @@ def shop(world: Any, node: SolanaNode, runner: Runner, payment_tables: None) -> 
     made = Shop(world, node, runner)
     made.list_standard_tokens()
     return made
-
-
-__all__ = ["CHAIN", "Keypair", "TableNames", "os", "replace"]

@@ -28,12 +28,20 @@ class Story:
     expected: list[tuple[Payment, tuple[str, str]]] = field(default_factory=list)
     due: Counter[str] = field(default_factory=Counter)
 
-    def add(self, end: tuple[str, str], symbol: str = "", *, late: bool = False, share: float = 1, **columns) -> Payment:
+    def add(
+        self, end: tuple[str, str], symbol: str = "", *, late: bool = False, share: float = 1, **columns
+    ) -> Payment:
         payment = self.shop.payment(**columns)
         self.expected.append((payment, end))
         if symbol:
             token = getattr(self.shop, symbol)
-            at = payment.too_late() if late else payment.in_time() if columns.get("expires_in", 1) < 0 else None
+            at = (
+                payment.too_late()
+                if late
+                else payment.in_time()
+                if columns.get("expires_in", 1) < 0
+                else None
+            )
             payment.pay(token.price * type(token.price)(str(share)), token, at=at)
             self.due[symbol] += int(token.minor(token.price) * share)
         return payment
@@ -65,7 +73,10 @@ class Story:
     def converge(self, runs: int = 3) -> None:
         """Run everything until nothing is due any more."""
         for _ in range(runs):
-            if not self.run_all() and self.shop.own("SELECT count(*) FROM cp_ops.solana_transfer WHERE open")[0][0] == 0:
+            if (
+                not self.run_all()
+                and self.shop.own("SELECT count(*) FROM cp_ops.solana_transfer WHERE open")[0][0] == 0
+            ):
                 return
         raise AssertionError(f"still something to do after {runs} runs of everything")
 
@@ -85,6 +96,10 @@ class Story:
         on_chain = {entry.signature for entry in shop.node.ledger.entries if entry.err is None}
         assert {signature for (signature,) in landed} <= on_chain
         ours = {signature for (signature,) in shop.own("SELECT signature FROM cp_ops.solana_transaction")}
-        credited = {s for token in (None, shop.usdc.mint) for s, _ in shop.node.ledger.credits(RECEIVER, token)[1 if token is None else 0 :]}
+        credited = {
+            s
+            for token in (None, shop.usdc.mint)
+            for s, _ in shop.node.ledger.credits(RECEIVER, token)[1 if token is None else 0 :]
+        }
         assert credited <= ours, "everything that the receiver got was written down before"
         shop.node.ledger.check()

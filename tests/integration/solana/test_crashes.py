@@ -52,7 +52,9 @@ def test_sigkill_at_any_moment_loses_nothing_and_moves_nothing_twice(shop, round
     for number in range(rounds):
         story.tell()
         killed += run_in_a_child(shop, chance.uniform(0.02, TYPICAL_SECONDS))
-        open_afterwards += shop.own("SELECT count(*) FROM cp_ops.solana_transaction WHERE state = 'open'")[0][0]
+        open_afterwards += shop.own("SELECT count(*) FROM cp_ops.solana_transaction WHERE state = 'open'")[0][
+            0
+        ]
         let_leases_expire(shop)
         if number % 5 == 4:
             story.converge()
@@ -191,7 +193,9 @@ def test_a_row_that_the_application_holds_locked_is_left_for_the_next_run(shop, 
 
     payment = shop.payment(expires_in=-60)
     with psycopg.connect(app_db.owner_dsn) as web:
-        web.execute("SELECT 1 FROM django_solana_payments_solanapayment WHERE id = %s FOR UPDATE", [payment.id])
+        web.execute(
+            "SELECT 1 FROM django_solana_payments_solanapayment WHERE id = %s FOR UPDATE", [payment.id]
+        )
         outcome = shop.run(EVERYTHING[1])
     assert outcome.skip_reasons["changed meanwhile"] == 1
     assert payment.states() == ("initiated", "created")

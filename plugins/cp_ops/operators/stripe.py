@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from cp_ops.finance.recurring_charges import ProcessRecurringCharges, ProcessRecurringChargesOptions
 from cp_ops.finance.stripe_reconciliation import ReconcileStripe
 from cp_ops.operators.base import JobOperator
-from cp_ops.operators.finance import GeneratePackageInvoicesOperator
+from cp_ops.operators.finance import INVOICES, INVOICES_CHANGED, GeneratePackageInvoicesOperator
 from cp_ops.runtime.errors import OptionsError, RowsFailedError, TransientRowsFailedError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class CollectDueInvoicesOperator(StripeOperator):
     job_class = ProcessRecurringCharges
 
     def __init__(self, *, issued_by: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(outlets=[INVOICES_CHANGED], **kwargs)
         self.issued_by = issued_by
 
     def job(self, settings: Settings) -> ProcessRecurringCharges:  # noqa: ARG002 - the base's signature
@@ -93,6 +93,8 @@ class CollectDueInvoicesOperator(StripeOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Collect; then fail if invoices could not be issued."""
         outcome = super().execute(context)
+        if outcome["done"]:
+            context["outlet_events"][INVOICES_CHANGED].add(INVOICES, extra={"done": outcome["done"]})
         issued = context["ti"].xcom_pull(task_ids=self.issued_by, key="outcome") or {}
         if issued.get("failed"):
             names = ", ".join(failure["target"] for failure in issued["failures"][:10])

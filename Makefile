@@ -46,11 +46,14 @@ env: $(STAMP) ## Print the sandbox's connections and settings for a shell: eval 
 
 ##@ Work on it
 
-.PHONY: install test lint format docs migrate lock clean help
+.PHONY: install test test-nightly lint format docs migrate lock clean help
 install: $(STAMP) ## Make the virtual environment and install the pinned requirements
 
 test: $(STAMP) ## Run the tests (ARGS='-k stale_deals'; PG_BIN=/usr/lib/postgresql/15/bin runs them on that PostgreSQL)
 	@$(PY) -m pytest $(ARGS)
+
+test-nightly: $(STAMP) ## Run the long loops: 200 kills where `make test` has 20
+	@$(PY) -m pytest -m nightly $(ARGS)
 
 lint: $(STAMP) ## Check style, types, layers and that DAGS.md is current
 	$(BIN)/ruff check .

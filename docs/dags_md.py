@@ -58,9 +58,11 @@ def render(dags: dict[str, DAG]) -> str:
 
 def schedule(dag: DAG) -> str:
     """Say when a DAG runs."""
-    expression = getattr(dag.timetable, "expression", None)
+    clock = getattr(dag.timetable, "timetable", dag.timetable)
+    expression = getattr(clock, "expression", None)
     if expression:
-        return f"`{expression}`"
+        assets = "" if clock is dag.timetable else ", and after changes to the data that it reads"
+        return f"`{expression}`{assets}"
     return "manual" if dag.schedule is None else dag.timetable.__class__.__name__
 
 

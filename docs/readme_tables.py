@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pydantic_core import PydanticUndefined
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -85,7 +83,7 @@ def _settings() -> list[str]:
 
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        assert field.default is not PydanticUndefined
-        default = f"`{field.default}`" if field.default != "" else "empty"
+        value = field.get_default(call_default_factory=True)
+        default = "empty" if value in ("", {}) else f"`{value}`"
         lines.append(f"| `{name}` | {default} | {field.description} |")
     return lines

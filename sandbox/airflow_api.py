@@ -70,6 +70,11 @@ class AirflowApi:
         """Return the present state of a run."""
         return self._run(self._request("GET", self._run_path(dag_id, run_id)))
 
+    def create_connection(self, connection_id: str, *, password: str, kind: str = "generic") -> None:
+        """Store a connection in Airflow."""
+        body = {"connection_id": connection_id, "conn_type": kind, "password": password}
+        self._request("POST", "/connections", body)
+
     def runs(self, dag_id: str) -> list[Run]:
         """Return a DAG's newest runs."""
         query = urllib.parse.urlencode({"limit": _PAGE, "order_by": "-start_date"})

@@ -23,6 +23,13 @@ OWNER = "consultantpro"
 JOBS = "cp_ops"
 JOBS_UNDER_RLS = "cp_ops_rls"
 ROLES = (OWNER, JOBS, JOBS_UNDER_RLS)
+REPORTING_VIEWS = (
+    "mv_revenue_by_project_month",
+    "mv_utilization_by_user_week",
+    "mv_utilization_by_project_month",
+)
+FIRST_WITH_MAINTAIN = 170000
+"""The server version whose privilege MAINTAIN lets others than the owner refresh a view."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ def create_roles(server: Cluster, passwords: Mapping[str, str]) -> None:
         connection.execute(
             sql.SQL("GRANT {} TO {}").format(sql.Identifier(JOBS), sql.Identifier(JOBS_UNDER_RLS))
         )
+        if connection.info.server_version < FIRST_WITH_MAINTAIN:
+            connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(JOBS), sql.Identifier(OWNER)))
 
 
 def application_database(server: Cluster, name: str, passwords: Mapping[str, str]) -> ApplicationDatabase:
@@ -74,6 +83,7 @@ def create_application_database(
     _grant_database(server, name)
     if template is None:
         create_application_tables(database)
+        _let_jobs_refresh_views(server, name)
         upgrade_cp_ops(database)
     return database
 
@@ -100,6 +110,19 @@ def _grant_database(server: Cluster, name: str) -> None:
                 sql.Identifier(name), sql.Identifier(JOBS)
             )
         )
+
+
+def _let_jobs_refresh_views(server: Cluster, name: str) -> None:
+    """Before PostgreSQL 17, which has a privilege for it (see 90_grants.sql), only a view's owner can refresh it.
+
+    The tables' owner is a member of the jobs' role there, and so goes on managing the views.
+    """
+    with server.connect(name) as connection:
+        if connection.info.server_version >= FIRST_WITH_MAINTAIN:
+            return
+        connection.execute(f"GRANT CREATE ON SCHEMA public TO {JOBS}")
+        for view in REPORTING_VIEWS:
+            connection.execute(f"ALTER MATERIALIZED VIEW {view} OWNER TO {JOBS}")
 
 
 def create_application_tables(database: ApplicationDatabase) -> None:

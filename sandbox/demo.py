@@ -18,11 +18,32 @@ if TYPE_CHECKING:
 
 COMMAND_TAG = "command"
 # What a job is given in the demo beside its own defaults.
-CONF: dict[str, dict[str, Any]] = {"reconcile_s3": {"deep": True}}
+CONF: dict[str, dict[str, Any]] = {
+    "reconcile_s3": {"deep": True},
+    "export_user_data": {"user_id": 1, "output_dir": "{state}/exports"},
+    "provision_firm": {
+        "name": "Alder Advisers",
+        "slug": "alder-advisers",
+        "admin_email": "admin@alder.example",
+    },
+    # A real run would wait for a person to approve it; its preview is the same plan.
+    "execute_erasure_request": {"request_id": 1, "dry_run": True},
+}
 # The order of the table; a job that is not named here comes after these, in the order of the alphabet.
 FIRST = ("reconcile_s3", "cleanup_webhook_events", "check_stale_deals")
-# What has work only once the others have run; in the demo whatever its tags are.
-LAST = ("cp_ops_deliver_mail", "solana_payments_maintenance", "cp_ops_announce_solana_payments")
+# What has work, or is free to work, only once the others have run: round after round, whatever their tags are.
+LATER = (
+    ("process_recurring_charges", "solana_payments_maintenance"),
+    ("refresh_materialized_views", "cp_ops_announce_solana_payments", "cp_ops_deliver_mail"),
+)
+# Commands that another DAG of the demo runs as its tasks.
+IN_A_CHAIN = frozenset(
+    {
+        "close_expired_solana_payments_with_wallets",
+        "send_solana_payments_from_one_time_wallets",
+        "close_expired_one_time_wallets_and_reclaim_funds",
+    }
+)
 _RUN_ID = "demo"
 _PARSE_SECONDS = 90.0
 _RUN_SECONDS = 150.0
@@ -112,11 +133,11 @@ def table(rows: Sequence[Row]) -> str:
 
 def in_order(dag_ids: Iterable[str]) -> list[list[str]]:
     """Sort the jobs into the demo's rounds; those of one round run at the same time."""
-    known = set(dag_ids)
+    known = set(dag_ids) - IN_A_CHAIN
     first = [dag_id for dag_id in FIRST if dag_id in known]
-    last = [dag_id for dag_id in LAST if dag_id in known]
-    others = sorted(known - set(first) - set(last))
-    return [wave for wave in (first + others, last) if wave]
+    later = [[dag_id for dag_id in wave if dag_id in known] for wave in LATER]
+    others = sorted(known - set(first) - {dag_id for wave in later for dag_id in wave})
+    return [wave for wave in (first + others, *later) if wave]
 
 
 def run_demo(sandbox: Sandbox, *, once: bool) -> int:
@@ -129,7 +150,7 @@ def run_demo(sandbox: Sandbox, *, once: bool) -> int:
         sandbox.up(progress)
         airflow = sandbox.service(Airflow)
         api = AirflowApi(airflow.base_url)
-        rows = _run_jobs(api, airflow.dags_folder, progress)
+        rows = _run_jobs(api, airflow.dags_folder, sandbox.state, progress)
     except BaseException:
         if once:
             sandbox.down()
@@ -149,7 +170,7 @@ def run_demo(sandbox: Sandbox, *, once: bool) -> int:
     return 1 if failures or not rows else 0
 
 
-def _run_jobs(api: AirflowApi, dags_folder: Path, progress: Progress) -> list[Row]:
+def _run_jobs(api: AirflowApi, dags_folder: Path, state: Path, progress: Progress) -> list[Row]:
     dag_ids = _wait_until_parsed(api, dags_folder, progress)
     if not dag_ids:
         progress(f"no DAG is tagged {COMMAND_TAG!r}: nothing to run")
@@ -158,10 +179,18 @@ def _run_jobs(api: AirflowApi, dags_folder: Path, progress: Progress) -> list[Ro
         runs = []
         for dag_id in wave:
             api.unpause(dag_id)
-            runs.append(api.trigger(dag_id, CONF.get(dag_id, {}), run_id=_RUN_ID))
+            runs.append(api.trigger(dag_id, _conf(dag_id, state), run_id=_RUN_ID))
             progress(f"{dag_id} triggered")
         rows += [Row(run, api.returned_values(run)) for run in _await_runs(api, runs, progress)]
     return rows
+
+
+def _conf(dag_id: str, state: Path) -> dict[str, Any]:
+    """Return what the demo gives a job; ``{state}`` in a text is the sandbox's folder."""
+    return {
+        name: value.replace("{state}", str(state)) if isinstance(value, str) else value
+        for name, value in CONF.get(dag_id, {}).items()
+    }
 
 
 def _wait_until_parsed(api: AirflowApi, dags_folder: Path, progress: Progress) -> list[str]:
@@ -180,7 +209,8 @@ def _wait_until_parsed(api: AirflowApi, dags_folder: Path, progress: Progress) -
             )
         time.sleep(0.5)
     commands = {dag["dag_id"] for dag in api.dags(tag=COMMAND_TAG)}
-    return sorted(commands | ({dag["dag_id"] for dag in api.dags()} & set(LAST)))
+    later = {dag_id for wave in LATER for dag_id in wave}
+    return sorted(commands | ({dag["dag_id"] for dag in api.dags()} & later))
 
 
 def _unread(api: AirflowApi, dags_folder: Path, files: Sequence[Path]) -> list[str]:

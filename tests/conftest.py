@@ -14,6 +14,7 @@ from sandbox import application
 from sandbox.services.postgres import PostgresServer
 from sandbox.services.s3 import S3Server
 from sandbox.services.smtp import SmtpServer
+from sandbox.stripe_api import StripeSandbox
 from tests import airflow_environment  # noqa: F401 - before anything imports Airflow
 
 if TYPE_CHECKING:
@@ -93,3 +94,18 @@ def smtp(smtp_server: SmtpServer) -> SmtpServer:
     """The SMTP server with an empty mailbox: .host, .port, .mails(), .clear()."""
     smtp_server.clear()
     return smtp_server
+
+
+@pytest.fixture(scope="session")
+def stripe_server() -> Iterator[StripeSandbox]:
+    """One local Stripe for the session; take `stripe` for one with an empty account."""
+    with StripeSandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def stripe(stripe_server: StripeSandbox) -> StripeSandbox:
+    """The local Stripe as a new account: .client(), .seed(), .ledger, .faults, .clock, .calls."""
+    stripe_server.reset()
+    stripe_server.settings.rate_limit = None
+    return stripe_server

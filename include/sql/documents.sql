@@ -83,7 +83,7 @@ JOIN unnest(%(firm_ids)s::bigint[], %(key_numbers)s::integer[]) AS firm (id, key
 LEFT JOIN s3_fingerprint AS listed
        ON listed.fingerprint = version.s3_fingerprint AND listed.key_number = firm.key_number
       AND version.s3_fingerprint <> ''
-WHERE version.firm_id = ANY(%(firm_ids)s::bigint[])
+WHERE version.firm_id = ANY(%(firm_ids)s::bigint[]) AND version.s3_fingerprint NOT LIKE 'erased-%%'
 
 -- name: rematch_versions
 -- Match the versions that are still unmatched with what was listed since.
@@ -221,7 +221,7 @@ SELECT firm_id, s3_bucket, s3_key FROM documents_versions
 WHERE firm_id = ANY(%(firm_ids)s::bigint[]) AND s3_fingerprint = ''
 UNION ALL
 SELECT firm_id, s3_bucket, s3_key FROM documents_documents AS document
-WHERE firm_id = ANY(%(firm_ids)s::bigint[])
+WHERE firm_id = ANY(%(firm_ids)s::bigint[]) AND s3_fingerprint NOT LIKE 'erased-%%'
   AND (s3_fingerprint = '' OR (firm_id = ANY(%(covered)s::bigint[]) AND NOT EXISTS (
           SELECT FROM s3_fingerprint AS listed WHERE listed.fingerprint = document.s3_fingerprint)))
 

@@ -2,13 +2,14 @@
 -- Put mails into the outbox; a mail whose business key is there already is left as it is.
 INSERT INTO cp_ops.mail
     (firm_id, kind, subject_key, step, recipient, recipient_key, sender, title, body_text, body_html, attachments,
-     created_by_run)
+     invitation_id, created_by_run)
 SELECT mail.firm_id, mail.kind, mail.subject_key, mail.step, mail.recipient, mail.recipient_key, %(sender)s,
-       mail.title, mail.body_text, mail.body_html, mail.attachments, %(run_id)s
+       mail.title, mail.body_text, mail.body_html, mail.attachments, mail.invitation_id, %(run_id)s
 FROM unnest(%(firm_ids)s::bigint[], %(kinds)s::text[], %(subject_keys)s::text[], %(steps)s::text[],
             %(recipients)s::text[], %(recipient_keys)s::text[], %(titles)s::text[], %(texts)s::text[],
-            %(htmls)s::text[], %(attachments)s::jsonb[])
-     AS mail (firm_id, kind, subject_key, step, recipient, recipient_key, title, body_text, body_html, attachments)
+            %(htmls)s::text[], %(attachments)s::jsonb[], %(invitation_ids)s::bigint[])
+     AS mail (firm_id, kind, subject_key, step, recipient, recipient_key, title, body_text, body_html, attachments,
+              invitation_id)
 ON CONFLICT (kind, subject_key, step, recipient_key) DO NOTHING
 
 -- name: due_mails
@@ -29,7 +30,14 @@ WHERE id IN (
       AND ((state = 'pending' AND due_at <= %(now)s) OR (state = 'sending' AND claimed_until <= %(now)s))
     FOR UPDATE SKIP LOCKED
 )
-RETURNING id, firm_id, kind, recipient, sender, title, body_text, body_html, attachments, attempts, created_at
+RETURNING id, firm_id, kind, recipient, sender, title, body_text, body_html, attachments, attempts, created_at,
+          invitation_id
+
+-- name: renew_invitation
+-- Give an invitation a new token, of which only the hash is kept, and its full time; none when it was used already.
+UPDATE cp_ops.invitation
+SET token_sha256 = %(token_sha256)s, expires_at = now() + make_interval(hours => valid_hours)
+WHERE id = %(id)s AND used_at IS NULL
 
 -- name: mail_sent
 -- Record that the mail server has accepted a mail.

@@ -81,6 +81,7 @@ class Airflow(Service):
         environment = {**_inherited_environment(), **self._sandbox.environment()}
         self._create_database()
         self._migrate(environment)
+        self._import_pools(environment)
         for name, arguments in _COMPONENTS.items():
             self.processes[name].spawn([sys.executable, "-m", "airflow", *arguments], environment=environment)
         self._wait_until_healthy()
@@ -158,6 +159,17 @@ class Airflow(Service):
         self._server.create_role(ROLE, self._sandbox.secret(f"role_{ROLE}"))
         if not self._server.database_exists(DATABASE):
             self._server.create_database(DATABASE, owner=ROLE)
+
+    def _import_pools(self, environment: Mapping[str, str]) -> None:
+        """Create the pools that the package's tasks run in."""
+        pools = str(REPOSITORY / "include" / "pools.json")
+        subprocess.run(
+            [sys.executable, "-m", "airflow", "pools", "import", pools],
+            env=dict(environment),
+            cwd=self.directory,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
 
     def _migrate(self, environment: Mapping[str, str]) -> None:
         self._airflow("db migrate", environment)

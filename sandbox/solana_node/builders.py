@@ -89,7 +89,7 @@ class Builders:
         params = TransferParams(from_pubkey=source.pubkey(), to_pubkey=to, lamports=lamports)
         return self.run([transfer(params)], [source])
 
-    def create_mint(  # noqa: PLR0913 - each names one property of a mint
+    def create_mint(
         self,
         *,
         decimals: int = 6,

@@ -66,7 +66,7 @@ class SolanaNode:
     chain outlive the process.
     """
 
-    def __init__(  # noqa: PLR0913 - each is one setting of the node
+    def __init__(
         self,
         *,
         port: int = 0,

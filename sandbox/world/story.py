@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sandbox.world import due
+from sandbox.world import autopay, due
 from sandbox.world.files import JOB as RECONCILE_S3
 from sandbox.world.files import PlannedDocument
 from sandbox.world.finance import WEBHOOK_TABLES
@@ -32,6 +32,7 @@ def tell(cast: Cast, manifest: Manifest, documents: Sequence[PlannedDocument]) -
     _sales(cast, manifest if open_for_business else None)
     _files(cast, manifest if open_for_business else None, documents)
     _webhooks(cast, manifest)
+    autopay.tell(cast, manifest if open_for_business else None)
     due.file_requests(cast, manifest if open_for_business else None)
     due.appointments(cast, manifest if open_for_business else None)
     due.privacy(cast, manifest if open_for_business else None)

@@ -2,123 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import time
-from contextlib import suppress
-
 import pytest
 
-from tests.acceptance.conftest import chromium
+from tests.acceptance.trigger_form import SECONDS, Form, newest_run
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.browser]
 
-if chromium() is None:
-    if os.environ.get("CI"):
-        pytest.fail("CI must have chromium and chromedriver: .ci/run installs them", pytrace=False)
-    pytest.skip("needs a browser: apt-get install chromium chromium-driver", allow_module_level=True)
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1400,1400",
+@pytest.mark.parametrize(
+    ("dag_id", "labels"),
+    [
+        (
+            "provision_firm",
+            ("Name", "Slug", "Administrator's e-mail", "Password reference", "Currency", "Tier"),
+        ),
+        ("export_user_data", ("User", "Where to", "Format", "Dry run")),
+        ("execute_erasure_request", ("Request", "Ask for approval", "Dry run")),
+        ("execute_retention_policies", ("Firm", "Data type", "Minutes at most", "Dry run")),
+        ("process_recurring_charges", ("Firm", "Most charges", "Most in all", "Approved plan", "Dry run")),
+        ("refresh_materialized_views", ("View", "Concurrently", "Dry run")),
+        ("solana_payments_maintenance", ("Dry run",)),
+    ],
 )
-SECONDS = 40
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    """A browser with a profile of its own."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium()
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
-
-
-class Form:
-    """The trigger form of one DAG, as a person sees it."""
-
-    def __init__(self, driver, base_url, dag_id):
-        self._driver = driver
-        driver.get(f"{base_url}/dags/{dag_id}")
-        self.wait("[data-testid='trigger-dag-button']").click()
-        self.wait("[role=dialog][data-scope=dialog] [name=element_dry_run]")
-
-    def wait(self, selector):
-        """Wait for an element, and give it."""
-        from selenium.webdriver.common.by import By
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        return WebDriverWait(self._driver, SECONDS).until(
-            lambda d: d.find_element(By.CSS_SELECTOR, selector), selector
-        )
-
-    def shows(self, *labels):
-        """Tell whether the form shows these labels, once it has faded in."""
-        from selenium.common.exceptions import TimeoutException
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        dialog = self.wait("[role=dialog][data-scope=dialog]")
-        with suppress(TimeoutException):
-            return WebDriverWait(self._driver, SECONDS).until(
-                lambda _: all(label in dialog.text for label in labels)
-            )
-        return False
-
-    def type(self, param, text):
-        """Type into a field."""
-        self.wait(f"[role=dialog][data-scope=dialog] input[name=element_{param}]").send_keys(text + "\t")
-
-    def switch(self, param):
-        """Click a switch; its input is hidden behind what is drawn."""
-        self._driver.execute_script(
-            "arguments[0].click()", self.wait(f"[role=dialog][data-scope=dialog] [name=element_{param}]")
-        )
-
-    def submit(self):
-        """Press Trigger; gives whether the form let it."""
-        from selenium.webdriver.common.by import By
-
-        buttons = self._driver.find_elements(By.CSS_SELECTOR, "[role=dialog][data-scope=dialog] button")
-        (button,) = [button for button in buttons if button.text == "Trigger"]
-        enabled = button.is_enabled()
-        if enabled:
-            button.click()
-        return enabled
-
-    def closed(self, seconds):
-        """Tell whether the form went away, as it does once Airflow has accepted the run."""
-        from selenium.common.exceptions import TimeoutException
-        from selenium.webdriver.common.by import By
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        with suppress(TimeoutException):
-            WebDriverWait(self._driver, seconds).until(
-                lambda d: not d.find_elements(By.CSS_SELECTOR, "[role=dialog][data-scope=dialog] [name=element_dry_run]")
-            )
-            return True
-        return False
-
-
-def newest_run(api, dag_id, seconds, than):
-    """Wait for a run that was not there before."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = [run for run in api.runs(dag_id) if run.run_id not in than]
-        if found:
-            return found[0]
-        time.sleep(0.5)
-    return None
+def test_the_form_reads_well(dag_id, labels, api, driver, tmp_path):
+    form = Form(driver, api.base_url, dag_id)
+    assert form.shows(*labels)
+    assert "null" not in form.text.split()
+    driver.save_screenshot(str(tmp_path / f"{dag_id}.png"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sandbox import solana_payments
 from sandbox.services.solana import FEE_PAYER, RECEIVER
 from sandbox.solana_node import SolanaNode
-from sandbox.world import World, encryption, seed
+from sandbox.world import World, autopay, encryption, seed
 from sandbox.world.solana import ENCRYPTION_KEY, NodeChain, PaymentShop
 from sandbox.world.solana_demo import tell_payments
 from tests.airflow_environment import DAGS
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sandbox.application import ApplicationDatabase
     from sandbox.services.s3 import S3Server
     from sandbox.services.smtp import SmtpServer
+    from sandbox.stripe_api import StripeSandbox
 
 
 def load_dags() -> dict[str, DAG]:
@@ -82,6 +83,7 @@ def connections(
     s3_server: S3Server,
     smtp: SmtpServer,
     solana: SolanaNode,
+    stripe: StripeSandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connections and settings of a deployment, set through the environment."""
@@ -99,6 +101,11 @@ def connections(
         "cp_kms": {"conn_type": "generic", "password": encryption.LocalKms.from_environment().master_key},
         "smtp_default": smtp.connection(),
         "solana_default": solana_connection(solana.url),
+        "stripe_default": {
+            "conn_type": "generic",
+            "password": stripe.key,
+            "extra": {"base_url": stripe.url, "rate_limit": 0},
+        },
     }
     for name, definition in definitions.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(definition))
@@ -127,9 +134,12 @@ def run_dag(metadata_db: None, connections: None) -> Callable[..., Ran]:
 
 
 @pytest.fixture
-def demo_world(app_db: ApplicationDatabase, s3_server: S3Server, solana: SolanaNode) -> None:
-    """The demo's firms, with their objects in S3, and its Solana payments."""
+def demo_world(
+    app_db: ApplicationDatabase, s3_server: S3Server, stripe: StripeSandbox, solana: SolanaNode
+) -> None:
+    """The demo's firms, with their objects in S3 and at Stripe, and its Solana payments."""
     with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:
         seed.seed_rows(connection)
+        stripe.seed(autopay.stripe_specs(connection))
         tell_payments(PaymentShop(World(connection), NodeChain(solana, FEE_PAYER)))
     seed.seed_objects(s3_server.client(), document_scale=1)

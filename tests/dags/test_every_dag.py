@@ -45,7 +45,8 @@ def test_params_are_the_documented_options_and_no_others(dag):
 
 
 def test_the_schedule_is_the_documented_one(dag):
-    expression = getattr(dag.timetable, "expression", None)
+    clock = getattr(dag.timetable, "timetable", dag.timetable)  # the clock of a schedule of clock or assets
+    expression = getattr(clock, "expression", None)
     assert expression == DOCUMENTED[dag.dag_id].schedule
 
 
@@ -73,7 +74,7 @@ def test_the_example_of_the_docs_is_a_valid_run(dag):
 
 
 def test_it_never_runs_twice_at_once_and_never_catches_up(dag):
-    assert (dag.max_active_runs, dag.catchup) == (1, False)
+    assert (dag.max_active_runs, dag.catchup) == (DOCUMENTED[dag.dag_id].active_runs, False)
     assert dag.dagrun_timeout > timedelta(minutes=1)
 
 
@@ -86,7 +87,7 @@ def test_its_tasks_have_owner_retries_timeout_policy_and_callback(dag):
     for task in dag.tasks:
         assert task.owner == OWNER
         assert task.retries >= 1
-        assert task.execution_timeout is not None
+        assert (task.execution_timeout or getattr(task, "response_timeout", None)) is not None
         assert task.retry_policy is not None
         assert task.on_failure_callback
 

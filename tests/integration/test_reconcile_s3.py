@@ -208,6 +208,17 @@ def test_a_deleted_row_takes_its_finding_along(later, job, owner, files, records
     assert findings(records) == []
 
 
+def test_an_erased_document_is_no_missing_object(later, job, records, files):
+    """execute_erasure_request leaves such marks in place of a location whose objects it deleted."""
+    files.versions(2)
+    erased = files.version(there=False)
+    for row in (erased, erased.document):
+        row.update(s3_key=f"erased-{row.id}", s3_fingerprint=f"erased-{row.id}")
+    outcome = later(job())
+    assert findings(records) == []
+    assert outcome.numbers["rows"] == 2
+
+
 def test_plain_text_and_never_fingerprinted_rows_are_read_as_they_are(later, job, records, files):
     files.versions(2)
     files.version(encrypted=False)

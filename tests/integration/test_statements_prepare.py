@@ -23,7 +23,11 @@ def verb(statement: Statement) -> str:
 
 def named(statement: Statement) -> str:
     """The text with the names that a domain leaves open: those of the payment module's default tables."""
-    return statement.text.format(**PaymentTables().identifiers()) if statement.domain == "solana" else statement.text
+    return (
+        statement.text.format(**PaymentTables().identifiers())
+        if statement.domain == "solana"
+        else statement.text
+    )
 
 
 def prepared(statement: Statement) -> str:

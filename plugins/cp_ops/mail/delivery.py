@@ -8,6 +8,8 @@ once, so the window is one mail.
 from __future__ import annotations
 
 import base64
+import hashlib
+import secrets
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -25,6 +27,7 @@ from cp_ops.runtime.errors import (
 from cp_ops.runtime.findings import Finding, Severity
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.options import JobOptions
+from cp_ops.runtime.outbox import INVITATION_TOKEN
 from cp_ops.runtime.plan import Action, Plan
 
 if TYPE_CHECKING:
@@ -132,7 +135,7 @@ class DeliverMail(Job[DeliverMailOptions]):
 
     def _send(self, run: JobRun, connection: MailConnection, mail: Mapping[str, Any]) -> None:
         try:
-            message = compose(mail, run.now)
+            message = compose(self._with_link(run, mail), run.now)
         except (ValueError, LookupError) as error:
             self._give_up(
                 run, mail, RowFailedError(f"no mail can be made of this row ({type(error).__name__})")
@@ -161,6 +164,20 @@ class DeliverMail(Job[DeliverMailOptions]):
             with run.write() as tx:
                 tx.execute("mail_sent", id=mail["id"])
             run.done("send", 1, mail["firm_id"])
+
+    def _with_link(self, run: JobRun, mail: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put a fresh token in its place in an invitation; a second attempt makes a new one, the newest one counts."""
+        if mail["invitation_id"] is None:
+            return mail
+        token = secrets.token_urlsafe(32)
+        with run.write() as tx:
+            tx.execute(
+                "renew_invitation",
+                id=mail["invitation_id"],
+                token_sha256=hashlib.sha256(token.encode()).digest(),
+            )
+        texts = {name: mail[name].replace(INVITATION_TOKEN, token) for name in ("body_text", "body_html")}
+        return {**mail, **texts}
 
     def _give_up(self, run: JobRun, mail: Mapping[str, Any], error: Exception) -> None:
         finding = Finding(

@@ -116,7 +116,7 @@ def _identity(context: Context) -> Identity:
     return Identity(
         holder=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}",
         attempt=ti.try_number,
-        requested_by=getattr(run, "triggering_user_name", None) or str(run.run_type),
+        requested_by=getattr(run, "triggering_user_name", None) or run.run_type.value,
     )
 
 

@@ -14,6 +14,8 @@ from cp_ops.runtime.errors import Verdict, all_errors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow.sdk import Asset
+
     from cp_ops.runtime.options import JobOptions
 
 OWNER = "cp_ops"
@@ -60,7 +62,7 @@ def params_of(options: type[JobOptions]) -> dict[str, Param]:
     return {name: Param(**schema) for name, schema in options.param_schemas().items()}
 
 
-def ops_dag(
+def ops_dag(  # noqa: PLR0913 - keywords of one declaration
     dag_id: str,
     *,
     schedule: str | None,
@@ -68,26 +70,35 @@ def ops_dag(
     doc_md: str | None,
     tags: Sequence[Tag],
     timeout: timedelta = timedelta(minutes=30),
+    after: Sequence[Asset] = (),
+    waits: timedelta = timedelta(0),
+    max_active_runs: int = 1,
     **kwargs: Any,
 ) -> DAG:
     """Declare a DAG of this package: named as its command, its params generated from the options.
 
     Cron schedules are read in the deployment's time zone, setting [cp_ops] timezone. One run at a time, no catch-up:
     what is due comes from the database's state, so a skipped tick loses nothing.
+
+    :param after: assets whose change starts a run, too, besides the schedule.
+    :param timeout: the longest that an attempt of a task may take.
+    :param waits: how long a run may wait for a person, besides.
+    :param max_active_runs: more than one only where runs are about different subjects and the lease keeps them apart.
     """
     timezone = conf.get("cp_ops", "timezone", fallback="UTC")
-    from airflow.sdk import CronTriggerTimetable
+    from airflow.sdk import AssetAny, AssetOrTimeSchedule, CronTriggerTimetable
 
+    cron = CronTriggerTimetable(schedule, timezone=timezone) if schedule else None
     return DAG(
         dag_id,
-        schedule=CronTriggerTimetable(schedule, timezone=timezone) if schedule else None,
+        schedule=AssetOrTimeSchedule(timetable=cron, assets=AssetAny(*after)) if cron and after else cron,
         doc_md=doc_md,
         description=(doc_md or "").strip().splitlines()[0].rstrip("."),
         tags=[tag.value for tag in tags],
         params=params_of(options) if options else None,
         catchup=False,
-        max_active_runs=1,
-        dagrun_timeout=timeout * (RETRIES + 1) + timedelta(minutes=15),
+        max_active_runs=max_active_runs,
+        dagrun_timeout=timeout * (RETRIES + 1) + waits + timedelta(minutes=15),
         default_args={
             "owner": OWNER,
             "retries": RETRIES,

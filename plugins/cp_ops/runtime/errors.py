@@ -6,6 +6,7 @@ own ones by `translate`; what is in neither fails: the table is closed by defaul
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -179,6 +180,12 @@ FOREIGN: tuple[Foreign, ...] = (
     Foreign("smtplib.SMTPServerDisconnected", RemoteUnavailableError, "mail server closed the connection"),
     Foreign("smtplib.SMTPAuthenticationError", RemoteRefusedError, "mail server refused the credentials"),
     Foreign("smtplib.SMTPException", RemoteRefusedError, "mail server refused"),
+    Foreign("stripe._error.AuthenticationError", RemoteRefusedError, "Stripe refused the API key"),
+    Foreign("stripe._error.PermissionError", RemoteRefusedError, "the Stripe key lacks a permission"),
+    Foreign("stripe._error.RateLimitError", RemoteUnavailableError, "Stripe asks to slow down"),
+    Foreign("stripe._error.APIConnectionError", RemoteConnectionLostError, "no answer from Stripe"),
+    Foreign("stripe._error.APIError", RemoteUnavailableError, "Stripe is unavailable"),
+    Foreign("stripe._error.StripeError", RemoteRefusedError, "Stripe refused the request"),
     Foreign("builtins.ConnectionError", RemoteUnavailableError, "connection refused or lost"),
     Foreign("builtins.TimeoutError", RemoteUnavailableError, "no answer in time"),
 )
@@ -206,6 +213,7 @@ def describe(error: BaseException) -> str:
     names = ("table", "column", "constraint")
     parts.extend(f"{name} {value}" for name in names if (value := getattr(diagnostics, f"{name}_name", None)))
     parts.extend(sorted(_codes(error) - {""}))
+    parts.extend(_stripe_codes(error))
     return " ".join(parts)
 
 
@@ -230,6 +238,19 @@ def _codes(error: BaseException) -> set[str]:
         str(response.get("Error", {}).get("Code", "")),
         str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")),
     }
+
+
+_PERMISSION = re.compile(r"rak_\w+")
+
+
+def _stripe_codes(error: BaseException) -> Iterator[str]:
+    """Give what Stripe says of an error in words of its own vocabulary: status, code, parameter, permission, request."""
+    if type(error).__module__ != "stripe._error":
+        return
+    for name in ("http_status", "code", "param", "request_id"):
+        if value := getattr(error, name, None):
+            yield str(value)
+    yield from _PERMISSION.findall(str(error))
 
 
 def all_errors() -> list[type[CpOpsError]]:

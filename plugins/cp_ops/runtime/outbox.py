@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from cp_ops.runtime.database import Transaction
 
+INVITATION_TOKEN = "{invitation_token}"  # noqa: S105 - the place of a token, not one
+"""What a mail's text has where delivery puts the token of the mail's invitation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mail:
@@ -20,6 +23,8 @@ class Mail:
     :param subject_key: what it is about, such as ``firm:7:2026-11-21``; no personal data.
     :param step: which of a series it is, such as ``first``.
     :param title: the Subject line.
+    :param invitation_id: the invitation whose link belongs in the place of ``{invitation_token}`` in text and html: the
+        token is made when the mail is handed over, so that no table ever holds it.
     :param attachments: files as ``{"name", "type", "content"}`` with base64 content.
     """
 
@@ -32,6 +37,7 @@ class Mail:
     html: str = ""
     firm_id: int | None = None
     attachments: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+    invitation_id: int | None = None
 
 
 def enqueue(tx: Transaction, mails: Sequence[Mail], *, run_id: int, sender: str) -> int:
@@ -54,6 +60,7 @@ def enqueue(tx: Transaction, mails: Sequence[Mail], *, run_id: int, sender: str)
         "texts": [mail.text for mail in mails],
         "htmls": [mail.html for mail in mails],
         "attachments": [Jsonb([dict(part) for part in mail.attachments]) for mail in mails],
+        "invitation_ids": [mail.invitation_id for mail in mails],
     }
     with tx.in_domain("mail") as outbox:
         return outbox.execute("enqueue_mails", run_id=run_id, sender=sender, **columns)

@@ -6,15 +6,20 @@ they are Airflow connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from cp_ops.runtime.errors import SettingError
+from cp_ops.runtime.money import Money, parse_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+def _limits(given: object) -> object:
+    return parse_limits(given) if isinstance(given, str) else given
 
 
 class Settings(BaseModel):
@@ -31,11 +36,32 @@ class Settings(BaseModel):
     run_retention_days: int = Field(400, ge=30, description="How long cp_ops keeps its records of runs.")
     mail_retention_days: int = Field(30, ge=1, description="How long the outbox keeps a sent mail's text.")
 
+    trial_days: int = Field(
+        30, ge=0, description="Length of the trial that provision_firm starts; 0: without an end."
+    )
+    invitation_hours: int = Field(
+        72,
+        ge=1,
+        le=720,
+        description="How long an administrator's invitation can be used after it was mailed.",
+    )
+
     webhook_retention_days: int = Field(
         180, ge=30, description="Age in days from which cleanup_webhook_events deletes processed events."
     )
     webhook_cleanup_max_deletes: int = Field(
         20_000_000, ge=0, description="Most events that one run of cleanup_webhook_events may delete."
+    )
+
+    retention_max_changes: int = Field(
+        5_000_000,
+        ge=0,
+        description="Most rows that one run of execute_retention_policies may delete, anonymise or archive.",
+    )
+    erasure_journal: str = Field(
+        "",
+        description="File that each executed erasure is noted in, for replay_erasures after a backup was restored: on "
+        "storage that is backed up apart from the database. Empty: only the database keeps the journal.",
     )
 
     kms_backend: Literal["local", "aws"] = Field(
@@ -64,6 +90,52 @@ class Settings(BaseModel):
         100_000, ge=0, description="Most deals that one run of check_stale_deals may mark or unmark."
     )
 
+    charges_max: int = Field(
+        2_000,
+        ge=0,
+        description="Most charges of one run of process_recurring_charges, unless the run says otherwise.",
+    )
+    charges_max_total: Annotated[dict[str, Money], BeforeValidator(_limits)] = Field(
+        default_factory=dict,
+        description="Most that one run charges per currency, such as USD=250000, EUR=200000; empty: no limit.",
+    )
+    charges_never_unusual: int = Field(
+        25, ge=0, description="So many charges in one run are never out of the ordinary, whatever is usual."
+    )
+
+    stripe_lookback_days: int = Field(
+        45, ge=1, description="How far back reconcile_stripe lists objects, unless the run is full."
+    )
+    stripe_max_missing_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Largest share of the compared invoices' objects that Stripe may not know to be believed.",
+    )
+
+    prorate: bool = Field(
+        default=False,
+        description="Bill a package fee by days where an engagement covers only part of a billing period.",
+    )
+    package_invoices_max: int = Field(
+        10_000, ge=0, description="Most invoices that one run of generate_package_invoices may issue."
+    )
+    package_invoices_max_total: Annotated[dict[str, Money], BeforeValidator(_limits)] = Field(
+        default_factory=dict,
+        description=(
+            "Most money that one run of generate_package_invoices may invoice, per currency, such as "
+            "USD=500000,EUR=400000; a currency that is not named is not limited."
+        ),
+    )
+
+    views_concurrently_max_rows: int = Field(
+        50_000,
+        ge=0,
+        description=(
+            "Rows up to which refresh_materialized_views refreshes a view concurrently by itself: at 500,000 that takes "
+            "5.5 times as long as a plain refresh, at 500 no longer."
+        ),
+    )
     solana_max_sweep_lamports: int = Field(
         1_000_000_000_000, ge=0, description="Most lamports that one run may sweep from one-time wallets."
     )

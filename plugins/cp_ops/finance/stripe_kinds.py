@@ -1,0 +1,145 @@
+"""The kinds of finding of reconcile_stripe, and what is compared: a local invoice and what Stripe has of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cp_ops.runtime.findings import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import date
+    from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of finding: how much it matters, and what a person can do about it."""
+
+    severity: Severity
+    proposed_action: str
+
+
+STATUS, AMOUNT, CURRENCY, PAID_DATE = (
+    "status_mismatch",
+    "amount_mismatch",
+    "currency_mismatch",
+    "paid_date_mismatch",
+)
+UNDERPAID, OVERPAID, DUPLICATE = "underpaid", "overpaid", "duplicate_payment"
+MISSING_IN_STRIPE, MISSING_LOCALLY = "missing_in_stripe", "missing_locally"
+
+KINDS: Mapping[str, Kind] = {
+    STATUS: Kind(
+        Severity.WARNING,
+        "Look at the invoice in Stripe's dashboard; then record its payment here, or void, refund or mark it paid there",
+    ),
+    AMOUNT: Kind(
+        Severity.WARNING,
+        "Find out which amount was agreed; correct the other side with a credit note or a new invoice",
+    ),
+    CURRENCY: Kind(
+        Severity.CRITICAL,
+        "Stop collecting this invoice, refund what was charged and issue it anew in the right currency",
+    ),
+    PAID_DATE: Kind(Severity.INFO, "Correct the invoice's paid date to the day on which Stripe charged it"),
+    UNDERPAID: Kind(
+        Severity.CRITICAL,
+        "Less money came in than is recorded: find the missing payment or reopen the invoice",
+    ),
+    OVERPAID: Kind(Severity.CRITICAL, "Refund the difference in Stripe, or book it as the client's credit"),
+    DUPLICATE: Kind(
+        Severity.CRITICAL, "The client paid more than once: refund the surplus payment in Stripe"
+    ),
+    MISSING_IN_STRIPE: Kind(
+        Severity.CRITICAL,
+        "Look the id up in Stripe's dashboard, also in test mode and in other accounts; correct the invoice's reference",
+    ),
+    MISSING_LOCALLY: Kind(
+        Severity.CRITICAL,
+        "Find the invoice that was paid and record the payment there, or refund it in Stripe",
+    ),
+}
+INVOICE_KINDS = tuple(kind for kind in KINDS if kind != MISSING_LOCALLY)
+
+
+@dataclass(frozen=True, slots=True)
+class StripeInvoice:
+    """A Stripe invoice; amounts in Stripe's units."""
+
+    id: str
+    status: str
+    currency: str
+    total: int
+    paid_off_stripe: int
+    paid_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StripePayment:
+    """A payment intent with its charge; amounts in Stripe's units, times in Unix seconds.
+
+    :param settles_later: the charge is a bank debit, whose money arrives days after it.
+    :param dispute: the status of its dispute, '' without one.
+    """
+
+    id: str
+    status: str
+    currency: str
+    amount: int
+    received: int
+    refunded: int
+    charged_at: int | None
+    settles_later: bool
+    dispute: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalInvoice:
+    """An invoice of the application with its references, and what Stripe has of it.
+
+    :param paid_by_other_means: cleared payments allocated to it that did not come through Stripe.
+    :param paid_without_intent: what Stripe received for its invoice by payments that are no payment intents.
+    """
+
+    id: int
+    firm_id: int
+    status: str
+    total_amount: Decimal
+    amount_paid: Decimal
+    currency: str
+    paid_date: date | None
+    stripe_invoice_id: str
+    stripe_payment_intent_id: str
+    paid_by_other_means: Decimal
+    timezone: str
+    invoice: StripeInvoice | None
+    payments: tuple[StripePayment, ...]
+    paid_without_intent: int = 0
+
+    @classmethod
+    def of(
+        cls, *, invoice: Mapping[str, Any] | None, payments: Iterable[Mapping[str, Any]], **columns: Any
+    ) -> LocalInvoice:
+        """Build one from a row of the statement `stripe_comparison`."""
+        return cls(
+            invoice=StripeInvoice(**invoice) if invoice else None,
+            payments=tuple(StripePayment(**payment) for payment in payments),
+            **columns,
+        )
+
+    def missing(self) -> list[str]:
+        """Name the references that Stripe does not know."""
+        known = {payment.id for payment in self.payments} | ({self.invoice.id} if self.invoice else set())
+        return [i for i in (self.stripe_invoice_id, self.stripe_payment_intent_id) if i and i not in known]
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One difference: the kind, what each side says, and what else helps to understand it."""
+
+    kind: str
+    local: str
+    stripe: str
+    details: Mapping[str, Any] = field(default_factory=dict)

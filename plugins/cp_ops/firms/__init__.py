@@ -1,0 +1,1 @@
+"""Firms: bringing a new tenant into the application."""

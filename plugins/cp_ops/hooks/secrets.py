@@ -1,0 +1,24 @@
+"""Passwords that a run needs, from Airflow connections (any secrets backend)."""
+
+from __future__ import annotations
+
+from cp_ops.runtime.errors import ConnectionInvalidError
+
+
+def connection_password(conn_id: str, *, named_by: str) -> str:
+    """Give a connection's password; Airflow masks it in the task's log from here on.
+
+    :param named_by: the option that named the connection; the id itself stays out of the message, as somebody may
+        have put the password there.
+    :raises ConnectionInvalidError: when the connection is not defined or has no password.
+    """
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        password = BaseHook.get_connection(conn_id).password
+    except AirflowNotFoundException:
+        raise ConnectionInvalidError(f"{named_by}: there is no Airflow connection of this id") from None
+    if not password:
+        raise ConnectionInvalidError(f"{named_by}: the Airflow connection of this id has no password")
+    return str(password)

@@ -1,0 +1,132 @@
+"""Operators of the right to be forgotten: preview, a person's approval, execution; and the replay of the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from cp_ops.operators.base import JobOperator
+from cp_ops.privacy.erasure import ExecuteErasureRequest
+from cp_ops.privacy.erasure_replay import ReplayErasures
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from cp_ops.privacy.erasure_objects import ObjectEraser
+    from cp_ops.runtime.field_encryption import FieldEncryption
+    from cp_ops.runtime.settings import Settings
+
+PREVIEW = "preview"
+APPROVE = "approve"
+APPROVAL_TEXT = "approval_text"
+SHOWN_PLAN = "shown_plan"
+
+
+class ErasureOperator(JobOperator):
+    """What the operators that erase have in common: the clients that delete stored objects.
+
+    The role of `s3_conn_id` needs s3:ListBucketVersions, s3:DeleteObject and s3:DeleteObjectVersion on the buckets.
+
+    :param s3_conn_id: connection to S3, and to AWS KMS where kms_backend is aws.
+    :param kms_conn_id: connection whose password is the application's LOCAL_KMS_MASTER_KEY.
+    """
+
+    def __init__(self, *, s3_conn_id: str = "cp_s3", kms_conn_id: str = "cp_kms", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.s3_conn_id = s3_conn_id
+        self.kms_conn_id = kms_conn_id
+
+    def clients(self, settings: Settings) -> tuple[ObjectEraser, FieldEncryption]:
+        """Build what deletes objects, and what reads their encrypted locations."""
+        from cp_ops.hooks.kms import field_encryption
+        from cp_ops.hooks.object_eraser import S3ObjectEraser
+
+        encryption = field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
+        return S3ObjectEraser(self.s3_conn_id), encryption
+
+
+class PreviewErasureOperator(ErasureOperator):
+    """Show what an erasure request covers, and stop where something forbids it. Writes nothing."""
+
+    job_class = ExecuteErasureRequest
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(fixed_options={"dry_run": True}, **kwargs)
+
+    def job(self, settings: Settings) -> ExecuteErasureRequest:
+        """Build the job; keep it for what it has to show."""
+        self._job = ExecuteErasureRequest(lambda: self.clients(settings))
+        return self._job
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Preview, then hand the text on to the approval.
+
+        :raises AirflowFailException: when the run is a real one and the erasure is blocked.
+        """
+        outcome = super().execute(context)
+        context["ti"].xcom_push(key=APPROVAL_TEXT, value=self._job.approval_text)
+        if self._job.blockers and not context["params"]["dry_run"]:
+            named = ", ".join(f"{name} ({rows})" for name, rows in self._job.blockers.items())
+            raise AirflowFailException(f"the erasure is blocked by {named}: nothing was changed")
+        return outcome
+
+
+class ApproveErasureOperator(ApprovalOperator):
+    """Wait for a person to approve exactly the plan that is shown; reject by default.
+
+    Nobody is asked in a dry run, when there is nothing to do, or when `confirm` is off.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs["execution_timeout"] = None  # of the DAG's defaults; a person has response_timeout
+        super().__init__(
+            subject="Erase for good? Request {{ params.request_id }}",
+            body=f"{{{{ ti.xcom_pull(task_ids='{PREVIEW}', key='{APPROVAL_TEXT}') }}}}",
+            defaults=self.REJECT,
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Ask, unless there is nothing to ask; remember which plan was shown."""
+        outcome = context["ti"].xcom_pull(task_ids=PREVIEW, key="outcome")
+        if context["params"]["dry_run"]:
+            raise AirflowSkipException("a dry run ends with the preview")
+        if not outcome["plan"]:
+            raise AirflowSkipException("nothing to do: " + ", ".join(outcome["reasons"]))
+        if not context["params"]["confirm"]:
+            self.log.info("confirm is off: nobody is asked")
+            return None
+        context["ti"].xcom_push(key=SHOWN_PLAN, value=outcome["plan"])
+        return super().execute(context)
+
+
+class ExecuteErasureOperator(ErasureOperator):
+    """Erase what was approved: refuses when the data changed since, searches afterwards, stores the result."""
+
+    job_class = ExecuteErasureRequest
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Erase under the approved plan.
+
+        :raises AirflowFailException: when a person had to be asked and no plan was shown to any.
+        """
+        self._approved_plan = context["ti"].xcom_pull(task_ids=APPROVE, key=SHOWN_PLAN)
+        if context["params"]["confirm"] and not self._approved_plan:
+            raise AirflowFailException("no plan was approved: run the whole DAG again")
+        return super().execute(context)
+
+    def job(self, settings: Settings) -> ExecuteErasureRequest:
+        """Build the job with its clients."""
+        return ExecuteErasureRequest(lambda: self.clients(settings), approved_plan=self._approved_plan)
+
+
+class ReplayErasuresOperator(ErasureOperator):
+    """Erase again, after a backup was restored, what the journal says was erased."""
+
+    job_class = ReplayErasures
+
+    def job(self, settings: Settings) -> ReplayErasures:
+        """Build the job with its clients."""
+        return ReplayErasures(lambda: self.clients(settings))

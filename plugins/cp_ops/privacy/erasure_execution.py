@@ -1,0 +1,205 @@
+"""Carry an erasure out: what hangs on the person first, the person's own rows last, with the result, at once.
+
+The order is what makes a killed run harmless: as long as the person's own rows are there, the next run finds
+everything again; when they are gone, all is done and searched and the request says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cp_ops.privacy.composed import ComposedStatements, template
+from cp_ops.privacy.erasure_preview import Covered, Subject, differs, places, selected, table_groups
+from cp_ops.privacy.erasure_search import Searched, is_somebodys_number, search_firm
+from cp_ops.runtime import audit
+from cp_ops.runtime.errors import CpOpsError, PlanChangedError
+from cp_ops.runtime.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from cp_ops.privacy.erasure_treatment import TreatedColumn
+    from cp_ops.runtime.database import Tenant, Transaction
+    from cp_ops.runtime.job import JobRun
+
+BATCH = 1_000
+REMAINS = "identifier_remains"
+NAMED = "name_is_mentioned"
+
+
+class RemainsError(CpOpsError):
+    """After the erasure an identifier was still found: the request stays open."""
+
+
+class Execution:
+    """The writing steps of one erasure; each is a transaction of its own, or several."""
+
+    def __init__(
+        self, run: JobRun, tenant: Tenant, subject: Subject, covered: Covered, plan_sha256: str
+    ) -> None:
+        self._run, self._tenant, self._subject, self._covered = run, tenant, subject, covered
+        self._plan_sha256 = plan_sha256
+        self._persons = set(covered.mapped.subjects.values())
+        self.counts: dict[str, int] = {}
+
+    def begin(self, request_id: int, *, resumed: bool) -> int:
+        """Enter the erasure into the journal and mark the request; gives the journal's id.
+
+        :raises PlanChangedError: when the request was taken back, or a resumed erasure would cover new rows.
+        """
+        with self._run.write(self._tenant) as tx:
+            if not tx.execute(
+                "request_executing", request_id=request_id, firm_id=self._subject.firm_id, now=self._run.now
+            ):
+                raise PlanChangedError("the request is no longer approved: nothing was done")
+            erasure_id = self.journal(tx, request_id)
+            if resumed:
+                row = tx.one("newly_selected", erasure_id=erasure_id)
+                if row and row["rows"]:
+                    raise PlanChangedError(
+                        f"{row['rows']} rows have come up since the erasure was approved: look at a new preview"
+                    )
+            tx.execute("keep_approved_rows", erasure_id=erasure_id)
+        return erasure_id
+
+    def journal(self, tx: Transaction, request_id: int) -> int:
+        """Enter the erasure into the journal."""
+        row = tx.one(
+            "begin_erasure",
+            firm_id=self._subject.firm_id,
+            request_id=request_id,
+            scope_type=self._subject.scope_type,
+            entity_id=self._subject.entity_id,
+            plan_sha256=self._plan_sha256,
+            now=self._run.now,
+            run_id=self._run.run_id,
+        )
+        assert row is not None
+        return int(row["id"])
+
+    def erase_dependants(self) -> None:
+        """Erase what hangs on the person, table by table, in batches."""
+        with self._run.read(self._tenant) as tx:
+            tables = selected(tx)
+        for table, vias in tables.items():
+            if table not in self._persons:
+                for allowed, columns in table_groups(self._covered, table, vias):
+                    self._erase(table, allowed, columns)
+        with self._run.write(self._tenant) as tx:
+            rows = tx.execute(
+                "forget_mails_of_person", firm_id=self._subject.firm_id, **self._covered.mail_params
+            )
+        self._count("cp_ops.mail", rows)
+
+    def search(self) -> Searched:
+        """Search the firm for what identifies the person.
+
+        :raises RemainsError: when an address or a number is left outside the kept columns; findings say where.
+        """
+        known = self._covered.selection.identifiers
+        with self._run.read(self._tenant) as tx:
+            found = self._search(tx, known.addresses)
+            numbers = self._search(tx, known.phones, passing=is_somebodys_number)
+            named = self._search(tx, known.names)
+        remains = (*found.remains, *numbers.remains)
+        findings = [
+            *(self._finding(REMAINS, Severity.CRITICAL, hit.table, hit.column, hit.rows) for hit in remains),
+            *(
+                self._finding(NAMED, Severity.WARNING, hit.table, hit.column, hit.rows)
+                for hit in named.remains
+            ),
+        ]
+        with self._run.write(self._tenant) as tx, self._run.findings(tx) as ledger:
+            ledger.saw(findings)
+            settled = ledger.settle(
+                kinds=[REMAINS, NAMED],
+                firm_ids=[self._subject.firm_id],
+                category=audit.Category.PURGE,
+                subject_prefix=f"{self._subject}:",
+            )
+        self._run.count_findings(settled)
+        if remains:
+            where = ", ".join(f"{hit.table}.{hit.column} ({hit.rows})" for hit in remains)
+            raise RemainsError(
+                f"an identifier of {self._subject} is still in {where}: remove it in the application, then run again"
+            )
+        self._run.note("name_mentions", sum(hit.rows for hit in named.remains))
+        return found
+
+    def hold(self, tx: Transaction, request_id: int) -> None:
+        """Hold the request until the transaction ends.
+
+        :raises PlanChangedError: when somebody has stopped its execution; the person's own rows are still there.
+        """
+        if tx.one("lock_request", request_id=request_id, firm_id=self._subject.firm_id) is None:
+            raise PlanChangedError("the request is no longer being executed: its person's own rows were kept")
+
+    def erase_person(self, tx: Transaction) -> None:
+        """Erase the person's own rows inside the last transaction."""
+        for table, vias in selected(tx).items():
+            if table in self._persons:
+                for allowed, columns in table_groups(self._covered, table, vias):
+                    self._erase(table, allowed, columns, tx)
+        if "auth_user" in self._covered.catalogue.tables:
+            tx.execute("deactivate_accounts")
+
+    def _search(self, tx: Transaction, needles: set[str], **kwargs: Any) -> Searched:
+        covered = self._covered
+        return search_firm(
+            tx, self._run.outcome, covered.mapped, covered.catalogue, covered.selection, needles, **kwargs
+        )
+
+    def _finding(self, kind: str, severity: Severity, table: str, column: str, rows: int) -> Finding:
+        action = (
+            "Remove the address or number from these rows in the application, then execute the request again"
+            if kind == REMAINS
+            else "Look whether these rows mean the erased person or a namesake"
+        )
+        subject = f"{self._subject}:{table}.{column}"
+        return Finding(kind, subject, severity, action, self._subject.firm_id, {"rows": rows})
+
+    def _erase(
+        self, table: str, vias: tuple[str, ...], columns: list[TreatedColumn], tx: Transaction | None = None
+    ) -> None:
+        after = ""
+        while True:
+            if tx is not None:
+                batch = self._batch(tx, table, vias, columns, after)
+            else:
+                with self._run.write(self._tenant) as own:
+                    batch = self._batch(own, table, vias, columns, after)
+            self._count(table, batch["rows"])
+            if batch["last"] is None:
+                return
+            after = batch["last"]
+
+    def _batch(
+        self, tx: Transaction, table: str, vias: tuple[str, ...], columns: list[TreatedColumn], after: str
+    ) -> dict[str, Any]:
+        from psycopg import sql
+
+        facts = self._covered.catalogue.tables[table]
+        assignments: list[sql.Composable] = [
+            sql.SQL("{} = CASE WHEN {} THEN {} ELSE line.{} END").format(
+                sql.Identifier(column.name),
+                column.differs(facts),
+                column.stand_in(facts),
+                sql.Identifier(column.name),
+            )
+            for column in columns
+        ]
+        if "updated_at" in facts.columns:
+            assignments.append(sql.SQL("updated_at = %(now)s"))
+        query = template(
+            "erasure",
+            "erase_batch",
+            assignments=sql.SQL(", ").join(assignments),
+            differs=differs(columns, facts),
+            **places(facts),
+        )
+        values = {"vias": list(vias), "after": after, "batch": BATCH, "now": self._run.now}
+        (row,) = ComposedStatements(tx, self._run.outcome).rows(f"erasing {table}", query, values)
+        return row
+
+    def _count(self, table: str, rows: int) -> None:
+        if rows:
+            self.counts[table] = self.counts.get(table, 0) + rows
+            self._run.progress(f"{self._subject}: {table}, {self.counts[table]} rows erased")

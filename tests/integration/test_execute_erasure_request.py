@@ -1,0 +1,521 @@
+"""execute_erasure_request against a real database and a real S3 server: two firms in every test."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import psycopg
+import pytest
+
+from cp_ops.hooks.object_eraser import S3ObjectEraser
+from cp_ops.privacy.erasure import ExecuteErasureRequest
+from cp_ops.privacy.erasure_execution import RemainsError
+from cp_ops.privacy.erasure_plan import ErasureBlockedError
+from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, PlanChangedError, RemoteRefusedError
+from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms
+from sandbox.world.documents import StoredFile
+from sandbox.world.encryption import SANDBOX_DEFAULT_KEY_ID, SANDBOX_MASTER_KEY
+from tests.integration.killed_at import let_leases_expire, run_killed
+
+PERSON = {"first_name": "Quentin", "last_name": "Zuckmayer", "email": "quentin.zuckmayer@nowhere.example",
+          "phone": "+1 555 010 7788", "mobile_phone": "+15550107799", "notes": "Prefers mail to Quentin"}  # fmt: skip
+SECRETS = ("quentin", "zuckmayer", "010 7788", "0107799")
+
+
+def no_objects():
+    raise AssertionError("the plan deletes no objects")
+
+
+@pytest.fixture
+def db(app_db):
+    with psycopg.connect(app_db.cp_ops_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def people(world):
+    """The person in firm A, at two clients and all over its tables; the same person is a contact of firm B, too."""
+
+    class People:
+        pass
+
+    people = People()
+    for letter in "ab":
+        firm = world.firm(f"Firm {letter}")
+        staff, boss = firm.user("Sam", "Staff"), firm.user("Bo", "Boss", role="admin")
+        client = firm.client(f"Larch {letter}", primary_contact_name="Quentin Zuckmayer",
+                             primary_contact_email="Quentin.Zuckmayer@nowhere.example")  # fmt: skip
+        contact = client.contact(**PERSON)
+        colleague = client.contact("Olga", "Other", email="olga@nowhere.example")
+        portal_account = world.user(
+            "Quentin", "Zuckmayer", email=PERSON["email"], username=f"quentin-{letter}@x.example"
+        )
+        portal = client.portal_user(portal_account)
+        contact.update(portal_user_id=portal)
+        client.ticket(
+            "Quentin cannot log in", contact_name="Quentin Zuckmayer", contact_email=PERSON["email"]
+        )
+        client.ticket("Olga cannot log in", contact_name="Olga Other", contact_email="olga@nowhere.example")
+        firm.lead("Larch", contact_name="Quentin Zuckmayer", contact_email=PERSON["email"].upper())
+        invoice = client.invoice(total="200.00", paid="200.00", status="paid")
+        for name, value in locals().items():
+            if name in {
+                "firm",
+                "staff",
+                "boss",
+                "client",
+                "contact",
+                "colleague",
+                "portal_account",
+                "invoice",
+            }:
+                setattr(people, f"{name}_{letter}", value)
+    return people
+
+
+def request_for(firm, subject, people, **columns):
+    return firm.erasure_request(subject, requested_by=people.staff_a, approved_by=people.boss_a, **columns)
+
+
+def execute(runner, request, clients=no_objects, approved=None, **options):
+    return runner(ExecuteErasureRequest(clients, approved_plan=approved), request_id=request.id, **options)
+
+
+def firm_dump(db, firm_id):
+    """Every row of a firm, as text: tables with firm_id, and what hangs on its clients."""
+    tables = [row[0] for row in db.execute(
+        "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'firm_id'"
+        " AND table_name NOT LIKE 'mv_%' ORDER BY 1")]  # fmt: skip
+    dump = {
+        table: db.execute(
+            f'SELECT t::text FROM "{table}" t WHERE firm_id = %s ORDER BY 1', (firm_id,)
+        ).fetchall()
+        for table in tables
+    }
+    for table in ("clients_contact", "clients_portal_user"):
+        dump[table] = db.execute(
+            f"SELECT t::text FROM {table} t WHERE client_id IN (SELECT id FROM clients_client WHERE firm_id = %s)"
+            " ORDER BY 1", (firm_id,)).fetchall()  # fmt: skip
+    dump["auth_user"] = db.execute(
+        "SELECT t::text FROM auth_user t WHERE id IN (SELECT user_id FROM firm_membership WHERE firm_id = %s UNION"
+        " SELECT user_id FROM clients_portal_user WHERE client_id IN (SELECT id FROM clients_client WHERE firm_id = %s))"
+        " ORDER BY 1", (firm_id, firm_id)).fetchall()  # fmt: skip
+    return dump
+
+
+def test_a_contact_is_erased_everywhere_in_the_firm_and_nowhere_else(runner, db, people):
+    before_b = firm_dump(db, people.firm_b.id)
+    request = request_for(people.firm_a, people.contact_a, people)
+    outcome = execute(runner, request)
+
+    assert firm_dump(db, people.firm_b.id) == before_b
+    kept = {"core_erasure_request"}
+    for table, rows in firm_dump(db, people.firm_a.id).items():
+        if table not in kept:
+            for (row,) in rows:
+                assert not any(secret in row.lower() for secret in SECRETS), (table, row)
+    contact = people.contact_a.row()
+    assert re.fullmatch(r"erased-\d+@erased\.invalid", contact["email"])
+    assert contact["phone"] == contact["notes"] == ""
+    assert people.colleague_a.row()["email"] == "olga@nowhere.example"
+    client = people.client_a.row()
+    assert client["company_name"] == "Larch a", "a client is not its contact"
+    account = people.portal_account_a.row()
+    assert (account["is_active"], account["password"]) == (False, "")
+    assert outcome.failed == 0
+
+
+def test_another_persons_rows_of_the_same_client_stay(runner, db, people):
+    before = db.execute(
+        "SELECT t::text FROM support_tickets t WHERE contact_name = 'Olga Other' ORDER BY 1"
+    ).fetchall()
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    after = db.execute(
+        "SELECT t::text FROM support_tickets t WHERE contact_name = 'Olga Other' ORDER BY 1"
+    ).fetchall()
+    assert after == before
+
+
+def test_the_result_the_counts_and_the_hash_are_on_the_request_and_no_value_is(runner, db, people):
+    """A trap: the e-mail address went into the audit log."""
+    request = request_for(people.firm_a, people.contact_a, people)
+    outcome = execute(runner, request)
+    row = request.row()
+    assert row["status"] == "completed"
+    assert row["executed_at"] is not None
+    result = row["execution_result"]
+    assert result["plan"] == f"sha256:{outcome.plan_sha256}"
+    assert result["tables"]["clients_contact"] == 1
+    assert result["search"]["found"] == 0
+    assert result["search"]["tables"] > 20
+    assert row["audit_events"][0]["event"] == "executed"
+    for table in (
+        "firm_audit_events",
+        "core_erasure_request",
+        "cp_ops.erasure",
+        "cp_ops.job_run",
+        "cp_ops.finding",
+    ):
+        text = str(db.execute(f"SELECT t::text FROM {table} t").fetchall()).lower()
+        assert not any(secret in text for secret in SECRETS), table
+    assert db.execute("SELECT count(*) FROM cp_ops.erasure_row").fetchone() == (0,)
+    assert db.execute("SELECT count(*) FROM firm_audit_events WHERE category = 'PURGE'").fetchone() == (1,)
+
+
+def test_a_dry_run_writes_only_its_outcome_and_plans_the_same(runner, db, people, written):
+    request = request_for(people.firm_a, people.contact_a, people)
+    before = written()
+    preview = execute(runner, request, dry_run=True)
+    assert {table for table, rows in written().items() if rows != before.get(table, 0)} == {"cp_ops.job_run"}
+    assert preview.plan_sha256 == execute(runner, request).plan_sha256
+
+
+def test_the_preview_shows_counts_and_reasons_and_no_value(runner, people, caplog):
+    job = ExecuteErasureRequest(no_objects)
+    with caplog.at_level("INFO"):
+        runner(job, request_id=request_for(people.firm_a, people.contact_a, people).id, dry_run=True)
+    text = job.approval_text
+    assert "| clients_contact | email | pseudonymise | 1 | Says who a person is" in text
+    assert "Blockers: none." in text
+    assert f"Plan `sha256:{runner.last.plan_sha256}`" in text
+    assert not any(secret in (text + caplog.text).lower() for secret in SECRETS)
+
+
+def test_running_it_again_changes_nothing_and_says_so(runner, people, written):
+    request = request_for(people.firm_a, people.contact_a, people)
+    execute(runner, request)
+    before = written()
+    outcome = execute(runner, request)
+    assert outcome.skip_reasons == {"the request is completed already: nothing to do": 1}
+    assert {table for table, rows in written().items() if rows != before[table]} == {"cp_ops.job_run"}
+
+
+@pytest.mark.parametrize("status", ["pending", "evaluating", "rejected", "executing", "failed"])
+def test_only_an_approved_request_is_executed(runner, people, status):
+    request = request_for(people.firm_a, people.contact_a, people, status=status)
+    with pytest.raises(OptionsError, match=f"^request_id: request {request.id} is {status}"):
+        execute(runner, request)
+    assert people.contact_a.row()["email"] == PERSON["email"]
+
+
+def test_a_request_approved_by_its_requester_is_refused(runner, people):
+    request = people.firm_a.erasure_request(
+        people.contact_a, requested_by=people.boss_a, approved_by=people.boss_a
+    )
+    with pytest.raises(OptionsError, match="approved by the person who made it"):
+        execute(runner, request)
+
+
+def test_a_request_that_nobody_approved_is_refused(runner, people):
+    request = people.firm_a.erasure_request(people.contact_a, requested_by=people.boss_a, status="approved")
+    with pytest.raises(OptionsError, match="does not say who approved it"):
+        execute(runner, request)
+
+
+def test_the_entity_of_another_firm_is_refused(runner, db, people):
+    before = firm_dump(db, people.firm_b.id)
+    for subject in (people.contact_b, people.client_b):
+        with pytest.raises(OptionsError, match=r"is not one of firm \d+'s"):
+            execute(runner, request_for(people.firm_a, subject, people))
+    assert firm_dump(db, people.firm_b.id) == before
+
+
+def test_a_request_that_does_not_exist_is_named(runner, people):
+    with pytest.raises(OptionsError, match="request 4711 does not exist"):
+        runner(ExecuteErasureRequest(no_objects), request_id=4711)
+
+
+def block(people, how):
+    client = people.client_a
+    if how == "open invoices":
+        client.invoice(total="200.00", paid="50.00", status="partial")
+    elif how == "active engagements":
+        client.engagement()
+    elif how == "active projects":
+        client.project(status="in_progress")
+    elif how == "retainer balance":
+        client.update(retainer_balance="12.50")
+    else:
+        people.firm_a.document(client=client, legal_hold=True)
+
+
+@pytest.mark.parametrize(
+    "how", ["open invoices", "active engagements", "active projects", "retainer balance", "legal hold"]
+)
+def test_each_blocker_stops_the_run_and_is_named_in_the_preview(runner, db, people, how):
+    block(people, how)
+    before = firm_dump(db, people.firm_a.id)
+    request = request_for(people.firm_a, people.client_a, people)
+    before["core_erasure_request"] = firm_dump(db, people.firm_a.id)["core_erasure_request"]
+    job = ExecuteErasureRequest(no_objects)
+    runner(job, request_id=request.id, dry_run=True)
+    assert f"Blockers: {how} (1)." in job.approval_text
+    with pytest.raises(ErasureBlockedError, match=rf"blocked by {how} \(1\)"):
+        execute(runner, request)
+    assert firm_dump(db, people.firm_a.id) == before
+
+
+def test_an_account_is_erased_with_its_people_and_the_ledger_stays(runner, db, people):
+    before_b = firm_dump(db, people.firm_b.id)
+    ledger = "SELECT total_amount, amount_paid, issue_date, status, invoice_number FROM finance_invoices ORDER BY id"
+    invoices = db.execute(ledger).fetchall()
+    execute(runner, request_for(people.firm_a, people.client_a, people))
+    client = people.client_a.row()
+    assert client["company_name"] == f"Erased {client['id']}"
+    assert client["primary_contact_email"].endswith("@erased.invalid")
+    assert people.colleague_a.row()["first_name"].startswith("Erased")
+    assert db.execute(ledger).fetchall() == invoices
+    assert firm_dump(db, people.firm_b.id) == before_b
+
+
+def test_the_same_person_at_another_client_of_the_firm_is_erased_too(runner, people):
+    other = people.firm_a.client("Pine").contact(**PERSON)
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    assert other.row()["email"].endswith("@erased.invalid")
+
+
+def test_an_account_that_is_used_elsewhere_stays(runner, people):
+    people.firm_b.member(people.portal_account_a, role="staff")
+    before = people.portal_account_a.row()
+    outcome = execute(runner, request_for(people.firm_a, people.contact_a, people))
+    assert people.portal_account_a.row() == before
+    assert outcome.skip_reasons["kept: the account is used elsewhere, too"] == 1
+
+
+def test_an_engagement_loses_its_text_and_keeps_its_terms(runner, people):
+    engagement = people.client_a.engagement(status="completed", notes="Quentin likes it short")
+    value = engagement.row()["contracted_value"]
+    execute(runner, request_for(people.firm_a, engagement, people))
+    assert engagement.row()["notes"] == ""
+    assert engagement.row()["contracted_value"] == value
+    assert people.contact_a.row()["email"] == PERSON["email"]
+
+
+class Eraser(S3ObjectEraser):
+    def __init__(self, client):
+        super().__init__()
+        self.__dict__["client"] = client
+
+
+@pytest.fixture
+def clients(s3):
+    encryption = FieldEncryption(LocalKms(SANDBOX_MASTER_KEY), SANDBOX_DEFAULT_KEY_ID)
+    return lambda: (Eraser(s3.client), encryption)
+
+
+def versions_of(s3, key):
+    page = s3.client.list_object_versions(Bucket=s3.name, Prefix=key)
+    return [
+        entry for kind in ("Versions", "DeleteMarkers") for entry in page.get(kind, []) if entry["Key"] == key
+    ]
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_a_document_loses_its_metadata_and_every_version_of_its_objects(
+    runner, s3, clients, people, versioned
+):
+    if versioned:
+        s3.client.put_bucket_versioning(Bucket=s3.name, VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"one", b"two"):
+        s3.client.put_object(Bucket=s3.name, Key="letters/quentin.pdf", Body=body)
+    s3.client.put_object(Bucket=s3.name, Key="letters/quentin.pdf.bak", Body=b"another key")
+    if versioned:
+        s3.client.delete_object(Bucket=s3.name, Key="letters/quentin.pdf")
+    stored = StoredFile(bucket=s3.name, key="letters/quentin.pdf")
+    document = people.firm_a.document("quentin.pdf", client=people.client_a, versions=[stored])
+    other = people.firm_a.document(client=people.client_a)
+    before = other.row()
+
+    outcome = execute(runner, request_for(people.firm_a, document, people), clients)
+    assert versions_of(s3, "letters/quentin.pdf") == []
+    assert len(versions_of(s3, "letters/quentin.pdf.bak")) == 1
+    row = document.row()
+    assert row["name"] == f"Erased {row['id']}"
+    assert not row["s3_key"].startswith("enc::")
+    assert outcome.numbers["objects_deleted"] == (3 if versioned else 1)
+    assert other.row() == before
+
+
+def test_objects_that_s3_keeps_leave_the_document_as_it_is(runner, s3, people):
+    class Locked(Eraser):
+        def delete_versions(self, bucket, key):
+            raise RemoteRefusedError(f"bucket {bucket}: 1 versions were not deleted (AccessDenied)")
+
+    stored = StoredFile(bucket=s3.name, key="letters/quentin.pdf")
+    document = people.firm_a.document("quentin.pdf", client=people.client_a, versions=[stored])
+    before = document.row()
+    request = request_for(people.firm_a, document, people)
+    encryption = FieldEncryption(LocalKms(SANDBOX_MASTER_KEY), SANDBOX_DEFAULT_KEY_ID)
+    with pytest.raises(RemoteRefusedError):
+        execute(runner, request, lambda: (Locked(s3.client), encryption))
+    assert document.row() == before
+    assert request.row()["status"] == "failed"
+    assert "AccessDenied" in request.row()["error_message"]
+
+
+def test_approval_is_bound_to_the_plan(runner, people):
+    request = request_for(people.firm_a, people.contact_a, people)
+    approved = f"sha256:{execute(runner, request, dry_run=True).plan_sha256}"
+    people.client_a.ticket("Quentin again", contact_name="Quentin Zuckmayer", contact_email=PERSON["email"])
+    with pytest.raises(PlanChangedError, match="look at a new preview"):
+        execute(runner, request, approved=approved)
+    assert people.contact_a.row()["email"] == PERSON["email"]
+    assert request.row()["status"] == "approved"
+    approved = f"sha256:{execute(runner, request, dry_run=True).plan_sha256}"
+    execute(runner, request, approved=approved)
+    assert request.row()["status"] == "completed"
+
+
+def test_what_the_map_does_not_reach_is_found_named_and_keeps_the_request_open(runner, db, people):
+    task = people.firm_a.client("Elm").project().task(f"Call Quentin, {PERSON['email']}")
+    request = request_for(people.firm_a, people.contact_a, people)
+    with pytest.raises(RemainsError, match=r"is still in projects_tasks\.title \(1\)"):
+        execute(runner, request)
+    assert request.row()["status"] == "failed"
+    assert people.contact_a.row()["email"] == PERSON["email"], "the person's own rows go last"
+    finding = db.execute("SELECT kind, severity, subject FROM cp_ops.finding").fetchall()
+    assert finding == [
+        ("identifier_remains", "CRITICAL", f"contact:{people.contact_a.id}:projects_tasks.title")
+    ]
+
+    db.execute("UPDATE projects_tasks SET title = 'Call' WHERE id = %s", (task,))
+    execute(runner, request)
+    assert request.row()["status"] == "completed"
+    assert db.execute("SELECT count(*) FROM cp_ops.finding WHERE resolved_at IS NULL").fetchone() == (0,)
+
+
+def test_a_number_that_a_colleague_has_too_is_the_colleagues(runner, people):
+    people.colleague_a.update(phone=PERSON["phone"])
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    assert people.colleague_a.row()["phone"] == PERSON["phone"]
+
+
+def test_a_number_in_free_text_is_found(runner, people):
+    people.firm_a.client("Elm").project().task("Call back", description=f"on {PERSON['phone']}")
+    with pytest.raises(RemainsError, match=r"projects_tasks\.description \(1\)"):
+        execute(runner, request_for(people.firm_a, people.contact_a, people))
+
+
+def test_a_namesake_is_pointed_out_and_stops_nothing(runner, db, people):
+    people.firm_a.client("Elm").project().task("Dinner with Quentin Zuckmayer")
+    outcome = execute(runner, request_for(people.firm_a, people.contact_a, people))
+    assert outcome.numbers["name_mentions"] == 1
+    assert db.execute("SELECT kind, severity FROM cp_ops.finding").fetchall() == [
+        ("name_is_mentioned", "WARNING")
+    ]
+
+
+def test_our_own_outbox_forgets_the_person_too(runner, db, people):
+    insert = (
+        "INSERT INTO cp_ops.mail (firm_id, kind, subject_key, step, recipient, recipient_key, sender, title, body_text,"
+        " body_html, state, created_by_run) VALUES (%s, 'x', %s, 'x', %s, encode(sha256(lower(%s)::bytea), 'hex'),"
+        " 'ops@x.example', 't', %s, '', %s, 1)"
+    )
+    a, b = people.firm_a.id, people.firm_b.id
+    db.execute(insert, (a, "1", PERSON["email"], PERSON["email"], "hello", "sent"))
+    db.execute(insert, (a, "2", PERSON["email"], PERSON["email"], "hello", "pending"))
+    db.execute(insert, (a, "3", "sam@x.example", "sam@x.example", f"see {PERSON['email']}", "sent"))
+    db.execute(insert, (a, "4", "sam@x.example", "sam@x.example", "see others", "sent"))
+    db.execute(insert, (b, "5", PERSON["email"], PERSON["email"], "hello", "sent"))
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    rows = db.execute("SELECT subject_key, recipient = '', state FROM cp_ops.mail ORDER BY 1").fetchall()
+    assert rows == [
+        ("1", True, "sent"),
+        ("2", True, "failed"),
+        ("3", True, "sent"),
+        ("4", False, "sent"),
+        ("5", False, "sent"),
+    ]
+
+
+def test_killed_at_any_write_the_next_run_converges_and_half_a_person_is_never_called_done(
+    runner, db, people
+):
+    """SIGKILL before every exchange of every writing transaction, each time with another person."""
+    before_b = firm_dump(db, people.firm_b.id)
+    client = people.firm_a.client("Elm")
+    killed_with_everything = killed_with_nothing = 0
+    for exchange in range(1, 200):
+        person = PERSON | {
+            "email": f"quentin.{exchange}@nowhere.example",
+            "phone": f"+1 555 010 {exchange + 7000}",
+        }
+        contact = client.contact(**person)
+        ticket = client.ticket("Quentin", contact_name="Quentin Zuckmayer", contact_email=person["email"])
+        request = request_for(people.firm_a, contact, people)
+        approved = f"sha256:{execute(runner, request, dry_run=True).plan_sha256}"
+        killed = run_killed(
+            lambda request=request, approved=approved: execute(runner, request, approved=approved),
+            before=exchange,
+            writing=True,
+        )
+        if request.row()["status"] == "completed":
+            killed_with_nothing += 1
+            assert "quentin" not in str((contact.row(), ticket.row())).lower(), exchange
+        else:
+            killed_with_everything += 1
+            assert contact.row()["email"] == person["email"], exchange
+        if not killed:
+            break
+        let_leases_expire(db)
+        execute(runner, request, approved=approved)
+        assert request.row()["status"] == "completed", exchange
+        assert "quentin" not in str((contact.row(), ticket.row())).lower(), exchange
+    else:
+        pytest.fail("never got through")
+    assert killed_with_everything > 15
+    assert killed_with_nothing == 1, "only the run that was not killed"
+    assert firm_dump(db, people.firm_b.id) == before_b
+
+
+def test_a_resumed_run_covers_only_what_was_approved(runner, db, people):
+    request = request_for(people.firm_a, people.contact_a, people)
+    approved = f"sha256:{execute(runner, request, dry_run=True).plan_sha256}"
+    task = people.firm_a.client("Elm").project().task(f"Mail {PERSON['email']}")
+    with pytest.raises(RemainsError):
+        execute(runner, request, approved=approved)
+    db.execute("DELETE FROM projects_tasks WHERE id = %s", (task,))
+    people.client_a.ticket("New", contact_name="Quentin Zuckmayer", contact_email=PERSON["email"])
+    with pytest.raises(PlanChangedError, match="rows have come up since the erasure was approved"):
+        execute(runner, request, approved=approved)
+
+
+def test_two_runs_at_once_are_one(runner, db, people):
+    request = request_for(people.firm_a, people.contact_a, people)
+    skipped = []
+
+    def run():
+        try:
+            execute(runner, request)
+        except AlreadyRunningError:
+            skipped.append(1)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert request.row()["status"] == "completed"
+    assert db.execute("SELECT count(*) FROM firm_audit_events WHERE category = 'PURGE'").fetchone() == (1,)
+
+
+def test_under_row_level_security_the_same_is_erased(people, db, enable_row_level_security):
+    people.firm_b.member(people.portal_account_a, role="staff")
+    account = people.portal_account_a.row()
+    before_b = firm_dump(db, people.firm_b.id)
+    request = request_for(people.firm_a, people.contact_a, people)
+    execute(enable_row_level_security(), request)
+    status = db.execute("SELECT status FROM core_erasure_request WHERE id = %s", (request.id,)).fetchone()
+    assert status == ("completed",)
+    assert people.contact_a.row()["email"].endswith("@erased.invalid")
+    assert people.portal_account_a.row() == account, "its membership is in a firm that the policy hides"
+    assert firm_dump(db, people.firm_b.id) == before_b
+
+
+@pytest.mark.parametrize("status", ["suspended", "canceled"])
+def test_people_of_a_firm_that_is_not_served_have_rights_too(runner, people, status):
+    people.firm_a.update(status=status)
+    request = request_for(people.firm_a, people.contact_a, people)
+    execute(runner, request)
+    assert request.row()["status"] == "completed"

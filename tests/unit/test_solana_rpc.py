@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cp_ops.hooks.solana_rpc import Pace, SolanaRpc
+from cp_ops.hooks.json_rpc import Pace
+from cp_ops.hooks.solana_rpc import SolanaRpc
 from cp_ops.runtime.errors import RemoteConnectionLostError, RemoteRefusedError, RemoteUnavailableError
 from cp_ops.solana.configuration import SolanaConfiguration
 from sandbox.solana_node import RateLimitAnswer, SolanaNode, keypair
@@ -115,7 +116,7 @@ def test_a_refusal_names_the_host_and_no_path(node):
 
 def test_public_limits_are_kept_without_a_single_refusal(node):
     """100 calls and 40 of a method in a window; the window is shortened for both sides."""
-    import cp_ops.hooks.solana_rpc as module
+    import cp_ops.hooks.json_rpc as module
 
     given = {"rpc_url": node.url, "fee_payer": keypair("payer").to_json(), "receiver_address": ADDRESS}
     limits = {"calls_per_second": 100 / 1.2, "calls_per_second_per_method": 40 / 1.2}

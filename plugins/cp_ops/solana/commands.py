@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from cp_ops.solana.maintenance import EMPTIED, WalletJob
+from cp_ops.solana.maintenance import WalletJob
 from cp_ops.solana.options import CloseWalletsOptions, RecheckOptions, SolanaOptions
-from cp_ops.solana.wallets import State, Status
+from cp_ops.solana.wallets import EMPTIED, State, Status
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cp_ops.runtime.audit import Category
-from cp_ops.runtime.findings import Finding, Severity, ledger
+from cp_ops.runtime.errors import RemoteRefusedError
 from cp_ops.runtime.job import Job
 from cp_ops.runtime.preflight import Table
-from cp_ops.solana.chain import list_extra_accounts, read_surroundings, read_wallets
-from cp_ops.solana.history import find_transfers, judge_payments
-from cp_ops.solana.keys import KeyUnusableError
+from cp_ops.solana.chain import read_wallets
 from cp_ops.solana.options import SolanaOptions
-from cp_ops.solana.planner import ARRIVALS, CONDITIONS, Case, Terms, WalletPlan, plan_wallets
-from cp_ops.solana.rpc import TransactionRejectedError
+from cp_ops.solana.planner import Terms, WalletPlan, plan_wallets
+from cp_ops.solana.reports import Case, report_arrivals, report_conditions
 from cp_ops.solana.sending import Patience, Sender
+from cp_ops.solana.survey import Survey
 from cp_ops.solana.sweeping import Sweeper
 from cp_ops.solana.wallets import State, Status, WalletRow
 
@@ -30,24 +28,11 @@ if TYPE_CHECKING:
     from cp_ops.solana.configuration import PaymentTables, SolanaConfiguration
     from cp_ops.solana.planner import Move
     from cp_ops.solana.rpc import Rpc
+    from cp_ops.solana.survey import Scene
     from cp_ops.solana.sweeping import Swept
     from cp_ops.solana.wallets import WalletOnChain
 
-LEDGER = "solana_payments"
-"""Whose findings these are: one name for the four commands, so that each finds a thing once."""
-INSPECTED_AT_ONCE = 25
-"""Wallets whose token accounts a run lists one by one (two calls each); with more of them, that is left to a quieter run."""
 BATCH = 500
-EMPTIED = (State.SENT, State.CLOSED)
-
-
-@dataclass
-class Scene:
-    """What a run knows: the rows, the chain, and the surroundings of transfers."""
-
-    around: Surroundings
-    rows: list[WalletRow] = field(default_factory=list)
-    chain: dict[str, WalletOnChain] = field(default_factory=dict)
 
 
 def tables_needed(tables: PaymentTables) -> tuple[Table, ...]:
@@ -131,6 +116,7 @@ class _Working:
         self._identifiers = self._configuration.tables.identifiers()
         self._payer = str(self._configuration.fee_payer.pubkey())
         self._sender = job.sender(run, rpc)
+        self._survey = Survey(run, rpc, self._configuration, moves=job.moves)
 
     def work(self) -> None:
         """Do it all."""
@@ -138,7 +124,7 @@ class _Working:
         if self._job.moves and not run.dry_run:
             self._finish_open()
         scene = self._look()
-        made = plan_wallets(self._cases(scene), self._terms(scene))
+        made = plan_wallets(self._survey.cases(scene), self._survey.terms(scene))
         applies = run.accept(made.plan)
         made.require_within(
             settings.solana_max_sweep_lamports, settings.solana_max_sweep_tokens, scene.around
@@ -148,7 +134,9 @@ class _Working:
         rows = self._apply_to_rows(made) if applies else {}
         swept = self._sweep(made, rows, scene) if applies else None
         self._settle(made, rows, swept)
-        self._findings(scene, made, swept)
+        if self._job.moves:
+            problems = swept.problems if swept else []
+            report_conditions(run, scene.rows, made.findings, problems, self._identifiers)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -170,81 +158,7 @@ class _Working:
             tx = self._tx(plain)
             mints = [row["mint_address"] for row in tx.rows("listed_mints")]
             rows = self._job.in_scope(self._run, tx, self._options)
-        level = self._configuration.commitment
-        receiver = str(self._configuration.receiver)
-        scene = Scene(
-            read_surroundings(self._rpc, level, mints=mints, receiver=receiver, fee_payer=self._payer)
-        )
-        scene.rows = rows
-        scene.chain = read_wallets(self._rpc, level, rows, scene.around)
-        if self._job.moves:
-            self._inspect(scene)
-        return scene
-
-    def _inspect(self, scene: Scene) -> None:
-        """Look for token accounts beside the listed ones, once per wallet, where that is a matter of few calls."""
-        due = [
-            row
-            for row in scene.rows
-            if row.extra_accounts is None
-            and not row.in_flight
-            and not (row.status == Status.INITIATED and row.expires_at > self._run.now)
-        ]
-        own = [row for row in due if row.state not in EMPTIED]
-        if not due or len(own) > INSPECTED_AT_ONCE:
-            return
-        due = [*own, *(row for row in due if row.state in EMPTIED)][:INSPECTED_AT_ONCE]
-        level = self._configuration.commitment
-        extra = {row.wallet_id: list_extra_accounts(self._rpc, level, row, scene.around) for row in due}
-        known = [replace(row, extra_accounts=tuple(extra[row.wallet_id])) for row in due]
-        scene.rows = [
-            replace(row, extra_accounts=tuple(extra[row.wallet_id])) if row.wallet_id in extra else row
-            for row in scene.rows
-        ]
-        scene.chain |= read_wallets(
-            self._rpc, level, [row for row in known if row.extra_accounts], scene.around
-        )
-        if self._run.dry_run:
-            return
-        with self._run.write() as tx:
-            self._tx(tx).execute(
-                "record_inspections",
-                wallet_ids=list(extra),
-                accounts=[",".join(accounts) for accounts in extra.values()],
-                now=self._run.now,
-            )
-
-    def _cases(self, scene: Scene) -> list[Case]:
-        undecided = [row for row in scene.rows if not row.in_flight]
-        initiated = [(row, scene.chain[row.address]) for row in undecided if row.status == Status.INITIATED]
-        verdicts = judge_payments(
-            self._rpc,
-            self._configuration.payment_acceptance_commitment,
-            initiated,
-            scene.around,
-            fee_payer=self._payer,
-        )
-        emptied = [
-            row
-            for row in undecided
-            if row.status not in (Status.INITIATED, Status.EXPIRED)
-            and row.state != State.SENT
-            and row.moved_by is None
-            and not scene.chain[row.address].funded
-        ]
-        transfers = find_transfers(self._rpc, self._configuration.commitment, emptied, scene.around)
-        return [
-            Case(row, scene.chain[row.address], verdicts.get(row.payment_id), transfers.get(row.wallet_id))
-            for row in scene.rows
-        ]
-
-    def _terms(self, scene: Scene) -> Terms:
-        now = self._run.now
-        expiring = any(row.status == Status.INITIATED and row.expires_at <= now for row in scene.rows)
-        chain_time = None
-        if expiring and self._job.moves:
-            chain_time = self._rpc.block_time(self._configuration.payment_acceptance_commitment)
-        return Terms(now, chain_time, scene.around, moves=self._job.moves)
+        return self._survey.look(rows, mints)
 
     # -- applying ------------------------------------------------------------------------------------------------
 
@@ -282,8 +196,7 @@ class _Working:
                     run_id=self._run.run_id,
                 )
             }
-            if made.findings:
-                self._saw(plain, [one for one in made.findings if one.kind in ARRIVALS], ARRIVALS)
+            report_arrivals(self._run, plain, made.findings)
         self._run.done("accept", len(accepted))
         self._run.done("expire", len(expired))
         self._run.skip("changed meanwhile", len(made.accepts) + len(ids) - len(accepted) - len(expired))
@@ -327,8 +240,6 @@ class _Working:
 
     def _require_receiver(self, moves: Sequence[Move], around: Surroundings) -> None:
         """Refuse to fund a new receiver with less than it must hold."""
-        from cp_ops.runtime.errors import RemoteRefusedError
-
         lamports = [move.lamports for move in moves if move.lamports]
         if (
             lamports
@@ -375,60 +286,3 @@ class _Working:
             if row.wallet_id in changed:
                 self._run.done(kind, 1)
         self._run.skip("changed meanwhile", len(settled) - len(changed))
-
-    def _findings(self, scene: Scene, made: WalletPlan, swept: Swept | None) -> None:
-        """Report what is wrong with wallets now, and resolve what is not any more."""
-        found = [one for one in made.findings if one.kind in CONDITIONS]
-        found += [_problem(row, error) for row, error in (swept.problems if swept else [])]
-        found = [one for one in found if one.kind in CONDITIONS]
-        wallets = {f"{row.target}" for row in scene.rows}
-        with self._run.read() as plain:
-            known = self._tx(plain).rows("open_wallet_findings", ledger=LEDGER, kinds=list(CONDITIONS))
-        subjects = [row["subject"] for row in known if ":".join(row["subject"].split(":")[:2]) in wallets] + [
-            one.subject for one in found
-        ]
-        if not self._job.moves or not subjects:
-            return
-        with self._run.write() as plain:
-            self._saw(plain, found, CONDITIONS, subjects)
-
-    def _saw(
-        self,
-        tx: Transaction,
-        found: Sequence[Finding],
-        kinds: Sequence[str],
-        subjects: Sequence[str] | None = None,
-    ) -> None:
-        """Settle findings; only those of `subjects` (of what was found, when not given) can be resolved by it."""
-        if not found and not subjects:
-            return
-        with ledger(tx, LEDGER, self._run.run_id) as settled:
-            settled.saw(found)
-            self._run.count_findings(
-                settled.settle(
-                    kinds=kinds,
-                    firm_ids=[],
-                    category=Category.BILLING_METADATA,
-                    subjects=list(subjects if subjects is not None else [one.subject for one in found]),
-                )
-            )
-
-
-def _problem(row: WalletRow, error: Exception) -> Finding:
-    kind, advice = "not_moved", ""
-    if isinstance(error, KeyUnusableError):
-        kind, advice = error.kind, "Add the key that the wallet was encrypted under to wallet_encryption_keys"
-        if kind == "key_mismatch":
-            advice = "The wallet's funds can be moved only by the key of its address: look for it in a backup"
-    elif isinstance(error, TransactionRejectedError):
-        kind, advice = (
-            "transfer_rejected",
-            "Look at the wallet's token accounts: the chain refuses to move them",
-        )
-    return Finding(
-        kind,
-        row.target,
-        Severity.CRITICAL if kind.startswith("key_") else Severity.WARNING,
-        advice,
-        details={"payment": row.payment_id, "address": row.address, "reason": str(error)[:300]},
-    )

@@ -5,28 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import CapExceededError
-from cp_ops.runtime.findings import Finding, Severity
 from cp_ops.runtime.plan import Action, Plan, Skip
-from cp_ops.solana.history import Late, Paid, Pending, Unpaid
+from cp_ops.solana.history import Paid, Pending, Unpaid
+from cp_ops.solana.reports import arrival, no_transfer, stuck_in
 from cp_ops.solana.wallets import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
+    from cp_ops.runtime.findings import Finding
     from cp_ops.solana.accounts import Holding
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.history import Verdict
-    from cp_ops.solana.wallets import WalletOnChain, WalletRow
-
-ARRIVALS = ("late_payment", "underpaid", "funds_after_sent")
-"""Kinds of finding about money that came when or as it should not: a person decides, so they are never resolved here."""
-CONDITIONS = ("frozen_account", "unlisted_mint", "mint_not_found", "foreign_close_authority", "not_a_plain_account",
-              "no_transfer_found", "key_undecryptable", "key_mismatch", "transfer_rejected")  # fmt: skip
-"""Kinds of finding about a wallet as it stands: resolved by the run that finds it otherwise."""
+    from cp_ops.solana.reports import Case
+    from cp_ops.solana.wallets import WalletRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +55,6 @@ class Move:
         for holding in self.tokens:
             totals[holding.mint] += holding.amount
         return dict(totals)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A wallet to decide on.
-
-    :param verdict: for an initiated payment, what the chain says of it.
-    :param transfer: for an accepted payment's empty wallet, the transaction that emptied it, when one is known.
-    """
-
-    row: WalletRow
-    chain: WalletOnChain
-    verdict: Verdict | None = None
-    transfer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -192,18 +173,18 @@ def _accept(row: WalletRow, paid: Paid, result: WalletPlan) -> Action:
 def _empty(case: Case, terms: Terms, result: WalletPlan, target: State) -> Iterator[Action | Skip]:
     """Move everything out, close the accounts, and give the wallet its last state."""
     row, chain = case.row, case.chain
-    stuck = list(_stuck(case, terms.around))
+    stuck = list(stuck_in(case, terms.around))
     result.findings += stuck
     held_back = {finding.details.get("account") for finding in stuck}
     tokens = tuple(h for h in chain.holdings if h.amount and h.address not in held_back)
     closes = tuple(h for h in chain.holdings if h.address not in held_back)
     lamports = chain.lamports if chain.movable else 0
-    arrival = _arrival(case, target, terms.around)
-    if arrival is not None:
-        result.findings.append(arrival)
+    arrived = arrival(case, target, terms.around)
+    if arrived is not None:
+        result.findings.append(arrived)
     emptied = case.transfer or row.moved_by
     if target is State.SENT and not chain.funded and emptied is None and row.state != State.SENT:
-        result.findings.append(_no_transfer(row))
+        result.findings.append(no_transfer(row))
         stuck.append(result.findings[-1])
     move = Move(row, lamports, tokens, closes, _final(row, target, stuck))
     if lamports or closes:
@@ -226,105 +207,6 @@ def _empty(case: Case, terms: Terms, result: WalletPlan, target: State) -> Itera
 def _final(row: WalletRow, target: State, stuck: list[Finding]) -> str | None:
     """Give the state that the wallet gets when it is empty: none while something in it cannot be moved."""
     return None if stuck or row.state == target else str(target)
-
-
-def _stuck(case: Case, around: Surroundings) -> Iterator[Finding]:
-    """Find what cannot be moved or closed, with the reason."""
-    row, chain = case.row, case.chain
-    if not chain.movable and chain.lamports:
-        yield _condition(
-            row, "not_a_plain_account", "Look at the wallet: its address is not a plain account", {}
-        )
-    for holding in chain.holdings:
-        details = {"account": holding.address, "mint": holding.mint, "amount": holding.amount}
-        if holding.frozen:
-            yield _condition(
-                row,
-                "frozen_account",
-                "Ask the mint's freeze authority; it is swept once it is thawed",
-                details,
-            )
-        elif holding.close_authority not in (None, row.address):
-            yield _condition(
-                row,
-                "foreign_close_authority",
-                "Somebody else may close this account: move its tokens by hand",
-                details,
-            )
-        elif not holding.amount:
-            continue
-        elif holding.mint in around.missing:
-            yield _condition(row, "mint_not_found", "Correct the token's mint_address: no such mint", details)
-        elif holding.mint not in around.mints:
-            yield _condition(
-                row,
-                "unlisted_mint",
-                "List the mint as a token if it is worth sweeping; ignore it if not",
-                details,
-            )
-
-
-def _condition(row: WalletRow, kind: str, advice: str, details: Mapping[str, Any]) -> Finding:
-    account = details.get("account")
-    subject = f"{row.target}:{account}" if account else row.target
-    severity = Severity.INFO if kind == "unlisted_mint" else Severity.WARNING
-    return Finding(kind, subject, severity, advice, details={"payment": row.payment_id, **details})
-
-
-def _no_transfer(row: WalletRow) -> Finding:
-    return Finding(
-        "no_transfer_found",
-        row.target,
-        Severity.CRITICAL,
-        "The payment is accepted, the wallet is empty, and no transfer to the receiver is on the chain: look at its history",
-        details={"payment": row.payment_id, "address": row.address},
-    )
-
-
-def _arrival(case: Case, target: State, around: Surroundings) -> Finding | None:
-    """Report money that came too late, too little, or after the wallet was emptied."""
-    row, chain = case.row, case.chain
-    if not chain.funded or (target is State.SENT and row.state != State.SENT):
-        return None
-    kind = (
-        "funds_after_sent"
-        if target is State.SENT
-        else "late_payment"
-        if _covers(case, around)
-        else "underpaid"
-    )
-    amounts = {h.mint: str(chain.balance(h.mint)) for h in chain.holdings if h.amount}
-    if chain.lamports:
-        amounts["lamports"] = str(chain.lamports)
-    subject = f"solana_payment:{row.payment_id}"
-    return Finding(
-        kind,
-        f"{subject}:{row.moves + 1}" if row.moves else subject,
-        Severity.WARNING,
-        "The money goes to the receiver; refund it or deliver, as your terms say",
-        details={
-            "amounts": amounts,
-            "address": row.address,
-            "due": _due(row),
-            "expired_at": row.expires_at.isoformat(),
-        },
-    )
-
-
-def _due(row: WalletRow) -> dict[str, str]:
-    return {price.mint or "SOL": format(price.amount.normalize(), "f") for price in row.prices}
-
-
-def _covers(case: Case, around: Surroundings) -> bool:
-    if isinstance(case.verdict, Late):
-        return True
-    for price in case.row.prices:
-        mint = around.mints.get(price.mint) if price.mint else None
-        if price.mint and mint is None:
-            continue
-        if case.chain.balance(price.mint) >= price.minor_units(mint.decimals if mint else 9):
-            return True
-    return False
 
 
 def _reason(move: Move) -> str:

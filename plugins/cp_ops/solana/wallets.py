@@ -37,6 +37,10 @@ class State(StrEnum):
     CLOSED = "payment_expired_and_wallet_closed"
 
 
+EMPTIED = (State.SENT, State.CLOSED)
+"""The last states: nothing is left in such a wallet, as far as is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """What a payment costs in one token; `amount` in whole units, `mint` None for SOL."""

@@ -11,7 +11,7 @@ import pytest
 from cp_ops.runtime.errors import CapExceededError
 from cp_ops.solana.accounts import TOKEN_PROGRAM, Holding, Mint
 from cp_ops.solana.chain import Surroundings
-from cp_ops.solana.history import Late, Paid, Underpaid, Unpaid
+from cp_ops.solana.history import Late, Paid, Pending, Underpaid, Unpaid
 from cp_ops.solana.planner import Terms, plan_wallets
 from cp_ops.solana.reports import Case
 from cp_ops.solana.wallets import Price, WalletOnChain, WalletRow
@@ -70,6 +70,14 @@ def test_the_chains_clock_decides_and_not_ours():
     assert kinds(plan(verdict=Unpaid(), terms=replace(TERMS, chain_time=None))) == []
     just = replace(TERMS, chain_time=int((NOW - timedelta(hours=1)).timestamp()) + 1)
     assert kinds(plan(verdict=Unpaid(), terms=just))[0] == "expire"
+
+
+@pytest.mark.parametrize(("minutes", "kinds_found"), [(5, []), (90, ["history_missing"])])
+def test_a_payment_that_no_history_shows_is_reported_and_never_expired(minutes, kinds_found):
+    row = replace(EXPIRED, expires_at=NOW - timedelta(minutes=minutes))
+    made = plan(row, WalletOnChain("wallet", 10**8), Pending())
+    assert kinds(made) == []
+    assert [finding.kind for finding in made.findings] == kinds_found
 
 
 def test_an_accepting_command_moves_nothing():

@@ -43,12 +43,22 @@ class SolanaRpc(JsonRpc):
         answers = self._many(calls)
         return [_account(found) for answer in answers for found in answer["value"]]
 
-    def token_accounts(self, owner: str, program: str, commitment: Commitment) -> list[tuple[str, Account]]:
-        """List an owner's token accounts of one token program."""
+    def token_accounts(
+        self, owners: Sequence[str], program: str, commitment: Commitment
+    ) -> list[list[tuple[str, Account]]]:
+        """List each owner's token accounts of one token program: a call for each."""
         config = {"encoding": "base64", "commitment": commitment}
-        answer = self._one("getTokenAccountsByOwner", [owner, {"programId": program}, config])
-        found = [(entry["pubkey"], _account(entry["account"])) for entry in answer["value"]]
-        return [(address, account) for address, account in found if account is not None]
+        calls: list[Call] = [
+            ("getTokenAccountsByOwner", [owner, {"programId": program}, config]) for owner in owners
+        ]
+        return [
+            [
+                (entry["pubkey"], account)
+                for entry in answer["value"]
+                if (account := _account(entry["account"])) is not None
+            ]
+            for answer in self._many(calls)
+        ]
 
     def histories(
         self, addresses: Sequence[str], commitment: Commitment, *, limit: int = 1000

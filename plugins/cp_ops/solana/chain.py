@@ -80,18 +80,7 @@ def read_wallets(
 ) -> dict[str, WalletOnChain]:
     """Read each wallet: its own account, the associated account of every listed mint, and accounts found earlier."""
     rows = list(rows)
-    listed = [*around.mints, *around.missing]
-    keys: dict[str, list[str]] = {
-        row.address: [
-            *(
-                associated_address(row.address, mint, program)
-                for mint in listed
-                for program in around.programs_of(mint)
-            ),
-            *(row.extra_accounts or ()),
-        ]
-        for row in rows
-    }
+    keys = {row.address: [*_associated(row.address, around), *(row.extra_accounts or ())] for row in rows}
     flat = [key for address, accounts in keys.items() for key in (address, *accounts)]
     found = dict(zip(flat, rpc.accounts(flat, commitment), strict=True)) if flat else {}
     return {
@@ -100,19 +89,31 @@ def read_wallets(
     }
 
 
-def list_extra_accounts(rpc: Rpc, commitment: Commitment, row: WalletRow, around: Surroundings) -> list[str]:
-    """List a wallet's token accounts beside the listed associated ones: two calls, so never for all wallets at once."""
-    associated = {
-        associated_address(row.address, mint, program)
-        for mint in [*around.mints, *around.missing]
-        for program in around.programs_of(mint)
+def list_extra_accounts(
+    rpc: Rpc, commitment: Commitment, rows: Sequence[WalletRow], around: Surroundings
+) -> dict[int, list[str]]:
+    """List wallets' token accounts beside the listed associated ones, by wallet id.
+
+    That is a call per wallet and token program, so never for all wallets at once.
+    """
+    owners = [row.address for row in rows]
+    listed = [rpc.token_accounts(owners, program, commitment) for program in TOKEN_PROGRAMS]
+    return {
+        row.wallet_id: [
+            address
+            for found in listed
+            for address, _ in found[at]
+            if address not in _associated(row.address, around)
+        ]
+        for at, row in enumerate(rows)
     }
-    found = [
-        address
-        for program in TOKEN_PROGRAMS
-        for address, _ in rpc.token_accounts(row.address, program, commitment)
+
+
+def _associated(owner: str, around: Surroundings) -> list[str]:
+    mints = [*around.mints, *around.missing]
+    return [
+        associated_address(owner, mint, program) for mint in mints for program in around.programs_of(mint)
     ]
-    return [address for address in found if address not in associated]
 
 
 def _wallet(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import CapExceededError
 from cp_ops.runtime.plan import Action, Plan, Skip
 from cp_ops.solana.history import Paid, Pending, Unpaid
-from cp_ops.solana.reports import arrival, no_transfer, stuck_in
+from cp_ops.solana.reports import arrival, no_history, no_transfer, stuck_in
 from cp_ops.solana.wallets import State, Status
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.reports import Case
     from cp_ops.solana.wallets import WalletRow
+
+
+LONG_FINAL = timedelta(hours=1)
+"""A payment in time is final by then, whatever the commitment: where no history shows it, the node does not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,8 @@ def _initiated(case: Case, terms: Terms, result: WalletPlan) -> Iterator[Action 
         if terms.moves:
             yield from _empty(case, terms, result, State.SENT)
     elif isinstance(verdict, Pending):
+        if row.expires_at < terms.now - LONG_FINAL:
+            result.findings.append(no_history(row))
         yield Skip(row.target, "paid, but not at the acceptance commitment yet")
     elif row.expires_at > terms.now:
         yield Skip(

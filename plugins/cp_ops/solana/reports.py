@@ -25,8 +25,18 @@ LEDGER = "solana_payments"
 """Whose findings these are: one name for the four commands, so that each finds a thing once."""
 ARRIVALS = ("late_payment", "underpaid", "funds_after_sent")
 """Kinds of finding about money that came when or as it should not: a person decides, so they are never resolved here."""
-CONDITIONS = ("frozen_account", "unlisted_mint", "mint_not_found", "foreign_close_authority", "not_a_plain_account",
-              "no_transfer_found", "key_undecryptable", "key_mismatch", "transfer_rejected")  # fmt: skip
+CONDITIONS = (
+    "frozen_account",
+    "unlisted_mint",
+    "mint_not_found",
+    "foreign_close_authority",
+    "not_a_plain_account",
+    "no_transfer_found",
+    "history_missing",
+    "key_undecryptable",
+    "key_mismatch",
+    "transfer_rejected",
+)
 """Kinds of finding about a wallet as it stands: resolved by the run that finds it otherwise."""
 
 
@@ -91,9 +101,21 @@ def no_transfer(row: WalletRow) -> Finding:
     """Report an accepted payment whose wallet is empty, with no transfer to the receiver on the chain."""
     return Finding(
         "no_transfer_found",
+        "history_missing",
         row.target,
         Severity.CRITICAL,
         "The payment is accepted, the wallet is empty, and no transfer to the receiver is on the chain: look at its history",
+        details={"payment": row.payment_id, "address": row.address},
+    )
+
+
+def no_history(row: WalletRow) -> Finding:
+    """Report a wallet with money whose payment the node's history does not show."""
+    return Finding(
+        "history_missing",
+        row.target,
+        Severity.WARNING,
+        "The node does not show who paid this wallet: use one that keeps the whole history",
         details={"payment": row.payment_id, "address": row.address},
     )
 

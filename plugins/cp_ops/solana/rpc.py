@@ -90,8 +90,10 @@ class Rpc(Protocol):
     def accounts(self, addresses: Sequence[str], commitment: Commitment) -> list[Account | None]:
         """Read accounts, 100 a call."""
 
-    def token_accounts(self, owner: str, program: str, commitment: Commitment) -> list[tuple[str, Account]]:
-        """List an owner's token accounts of one token program."""
+    def token_accounts(
+        self, owners: Sequence[str], program: str, commitment: Commitment
+    ) -> list[list[tuple[str, Account]]]:
+        """List each owner's token accounts of one token program: a call for each."""
 
     def histories(
         self, addresses: Sequence[str], commitment: Commitment, *, limit: int = 1000

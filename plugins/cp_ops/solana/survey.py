@@ -73,7 +73,7 @@ class Survey:
             return
         due = [*own, *(row for row in due if row.state in EMPTIED)][:INSPECTED_AT_ONCE]
         level = self._configuration.commitment
-        extra = {row.wallet_id: list_extra_accounts(self._rpc, level, row, scene.around) for row in due}
+        extra = list_extra_accounts(self._rpc, level, due, scene.around)
         known = [replace(row, extra_accounts=tuple(extra[row.wallet_id])) for row in due]
         scene.rows = [
             replace(row, extra_accounts=tuple(extra[row.wallet_id])) if row.wallet_id in extra else row

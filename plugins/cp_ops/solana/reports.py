@@ -101,7 +101,6 @@ def no_transfer(row: WalletRow) -> Finding:
     """Report an accepted payment whose wallet is empty, with no transfer to the receiver on the chain."""
     return Finding(
         "no_transfer_found",
-        "history_missing",
         row.target,
         Severity.CRITICAL,
         "The payment is accepted, the wallet is empty, and no transfer to the receiver is on the chain: look at its history",

@@ -145,5 +145,5 @@ def test_a_text_that_may_be_empty_is_not_required_by_the_form():
     assert (schema["type"], schema["default"]) == (["null", "string"], None)
     assert WithText.parse({"note": None}).note == ""
     assert WithText.parse({"note": "x"}).note == "x"
-    with pytest.raises(OptionsError, match="^dry_run"):
+    with pytest.raises(OptionsError, match=r"^dry_run"):
         WithText.parse({"dry_run": None})

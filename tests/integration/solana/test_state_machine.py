@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -54,7 +55,7 @@ def machine(shop):  # noqa: C901 - a class with its rules, none of them complex
             token, payment = getattr(shop, symbol), shop.payment(expires_in=expires_in)
             self.payments.append((payment, symbol))
             for tenths, late in sorted(parts, key=lambda part: part[1]):
-                moment = None
+                moment = shop.world.now
                 if expires_in < 0:
                     moment = payment.too_late() if late else payment.in_time()
                 payment.pay(token.price * tenths / 10, token, at=moment)
@@ -103,6 +104,7 @@ def machine(shop):  # noqa: C901 - a class with its rules, none of them complex
         def teardown(self):
             shop.node.faults.clear()
             shop.node.advance_slots(200)
+            shop.node.set_unix_time(shop.world.scalar("SELECT extract(epoch FROM now())::float8") + 2)
             for _ in range(4):
                 for command in EVERYTHING:
                     with contextlib.suppress(CpOpsError):
@@ -130,11 +132,12 @@ def machine(shop):  # noqa: C901 - a class with its rules, none of them complex
     return Payments
 
 
-def test_any_order_of_payments_faults_and_runs_ends_right(shop):
+@pytest.mark.parametrize("max_examples", [12, pytest.param(150, marks=pytest.mark.nightly)])
+def test_any_order_of_payments_faults_and_runs_ends_right(shop, max_examples):
     run_state_machine_as_test(
         machine(shop),
         settings=settings(
-            max_examples=12,
+            max_examples=max_examples,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -21,7 +21,7 @@ from sandbox.service import LOOPBACK, REPOSITORY, ManagedProcess, Service, Servi
 from sandbox.services.postgres import PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sandbox.supervisor import Sandbox
 
@@ -81,7 +81,6 @@ class Airflow(Service):
         environment = {**_inherited_environment(), **self._sandbox.environment()}
         self._create_database()
         self._migrate(environment)
-        self._import_pools(environment)
         for name, arguments in _COMPONENTS.items():
             self.processes[name].spawn([sys.executable, "-m", "airflow", *arguments], environment=environment)
         self._wait_until_healthy()
@@ -160,26 +159,15 @@ class Airflow(Service):
         if not self._server.database_exists(DATABASE):
             self._server.create_database(DATABASE, owner=ROLE)
 
-    def _import_pools(self, environment: Mapping[str, str]) -> None:
-        """Create the pools that the package's tasks run in."""
-        pools = str(REPOSITORY / "include" / "pools.json")
-        subprocess.run(
-            [sys.executable, "-m", "airflow", "pools", "import", pools],
-            env=dict(environment),
-            cwd=self.directory,
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-
     def _migrate(self, environment: Mapping[str, str]) -> None:
-        self._airflow("db migrate", environment)
-        self._airflow(f"pools import {REPOSITORY / 'include' / 'pools.json'}", environment)
+        self._airflow(["db", "migrate"], environment)
+        self._airflow(["pools", "import", str(REPOSITORY / "include" / "pools.json")], environment)
 
-    def _airflow(self, command: str, environment: Mapping[str, str]) -> None:
-        log_path = self.directory / f"{command.split(maxsplit=1)[0]}.log"
+    def _airflow(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        log_path = self.directory / f"{command[0]}.log"
         with log_path.open("wb") as log:
             answer = subprocess.run(
-                [sys.executable, "-m", "airflow", *command.split()],
+                [sys.executable, "-m", "airflow", *command],
                 env=dict(environment),
                 cwd=self.directory,
                 stdout=log,
@@ -188,7 +176,7 @@ class Airflow(Service):
             )
         if answer.returncode != 0:
             tail = "\n".join(log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
-            raise ServiceError(f"airflow {command} failed; its log {log_path} ends with:\n{tail}")
+            raise ServiceError(f"airflow {' '.join(command)} failed; its log {log_path} ends with:\n{tail}")
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + _START_SECONDS

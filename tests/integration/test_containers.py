@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -95,6 +96,7 @@ def test_the_world_is_made_once_and_airflow_prepared(server, container, env, s3_
     assert '"objects_put": 0' in again.stdout
 
     (tmp_path / "auth").mkdir()
+    (tmp_path / "include").symlink_to(REPOSITORY / "include")
     command, environment = container("airflow-init")
     prepared = run(command, environment)
     assert prepared.returncode == 0, prepared.stderr
@@ -103,7 +105,9 @@ def test_the_world_is_made_once_and_airflow_prepared(server, container, env, s3_
     assert passwords.stat().st_mode & 0o077 == 0
     with server.connect("airflow") as connection:
         owner = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'dag_run'").fetchone()
+        pools = {name for (name,) in connection.execute("SELECT pool FROM slot_pool").fetchall()}
     assert owner == ("airflow",)
+    assert pools >= set(json.loads((REPOSITORY / "include" / "pools.json").read_text(encoding="utf-8")))
 
 
 def test_the_world_says_which_variable_is_missing(container):

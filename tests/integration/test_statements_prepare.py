@@ -42,7 +42,7 @@ def check(connection: psycopg.Connection, statement: Statement) -> None:
         connection.execute(prepared(statement))
     elif verb(statement) == "COPY":
         with connection.cursor().copy(statement.text) as copy:
-            if " FROM " not in statement.text.upper():
+            if not re.search(r"\bFROM\s+STDIN\b", statement.text):
                 copy.read()
     else:
         connection.execute(statement.text)
@@ -50,7 +50,12 @@ def check(connection: psycopg.Connection, statement: Statement) -> None:
 
 @pytest.fixture
 def transaction(app_db):
-    """A transaction of the jobs' role in which the temporary tables of every domain exist; rolled back."""
+    """A transaction of the jobs' role in which the temporary tables of every domain exist; rolled back.
+
+    The reporting views have the unique indexes that a concurrent refresh needs.
+    """
+    with psycopg.connect(app_db.owner_dsn, autocommit=True) as owner:
+        owner.execute((INCLUDE / "sql" / "optional" / "corrected_views.sql").read_text(encoding="utf-8"))
     solana_payments.create_payment_tables(app_db)
     with psycopg.connect(app_db.cp_ops_dsn) as connection:
         for domain in DOMAINS:
@@ -73,7 +78,7 @@ def test_every_statement_of_every_domain_fits_the_schema(transaction):
                 check(transaction, statement)
         except psycopg.Error as error:
             problems.append(f"{statement}: {error.diag.message_primary}")
-    assert problems == []
+    assert not problems, "\n".join(problems)
     assert len(everything) > 40
 
 

@@ -131,3 +131,19 @@ def test_the_form_and_the_model_agree_on_every_value(name, value):
 )
 def test_names_that_would_hold_a_secret_are_recognised(name):
     assert SECRET_LIKE.search(name)
+
+
+class WithText(JobOptions):
+    """A command whose note may be empty."""
+
+    note: str = Field(default="", title="Note", description="May be empty")
+
+
+def test_a_text_that_may_be_empty_is_not_required_by_the_form():
+    """The form does not start a run while a text without null is empty."""
+    schema = WithText.param_schemas()["note"]
+    assert (schema["type"], schema["default"]) == (["null", "string"], None)
+    assert WithText.parse({"note": None}).note == ""
+    assert WithText.parse({"note": "x"}).note == "x"
+    with pytest.raises(OptionsError, match=r"^dry_run"):
+        WithText.parse({"dry_run": None})

@@ -35,9 +35,16 @@ class JobOptions(BaseModel):
         :raises OptionsError: naming the first wrong field, its problem and the fix.
         """
         try:
-            return cls.model_validate(dict(given))
+            return cls.model_validate(
+                {k: v for k, v in given.items() if not (v is None and cls._may_be_empty(k))}
+            )
         except ValidationError as error:
             raise cls._explain(error) from None
+
+    @classmethod
+    def _may_be_empty(cls, name: str) -> bool:
+        """Tell whether an option is a text that may be empty: the trigger form gives null for it."""
+        return name in cls.model_fields and cls.model_fields[name].default == ""
 
     def recorded(self) -> dict[str, Any]:
         """Give the options as `cp_ops.job_run` keeps them: without those marked personal, and as JSON."""
@@ -64,7 +71,8 @@ class JobOptions(BaseModel):
     def param_schemas(cls) -> dict[str, dict[str, Any]]:
         """Give, per option, what Airflow's `Param` takes: default, title, description and JSON schema keywords.
 
-        Required options have no default. Optional ones get ``null`` as first type, which the trigger form understands.
+        Required options have no default. Optional ones get ``null`` as first type, which the trigger form understands,
+        and so do texts that may be empty.
         """
         schema = cls.model_json_schema()
         order = [*(n for n in cls.model_fields if n != "dry_run"), "dry_run"]
@@ -108,6 +116,9 @@ def _param(name: str, schema: dict[str, Any], *, required: bool) -> dict[str, An
         param.setdefault("values_display", {})["null"] = "(empty)"
     if not required:
         param["default"] = prop.get("default")
+    if param.get("default") == "":
+        # The trigger form takes a text without null as required, and does not start a run while it is empty.
+        param |= {"default": None, "type": ["null", "string"]}
     return param
 
 

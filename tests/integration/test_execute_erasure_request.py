@@ -16,7 +16,7 @@ from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, PlanChanged
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms
 from sandbox.world.documents import StoredFile
 from sandbox.world.encryption import SANDBOX_DEFAULT_KEY_ID, SANDBOX_MASTER_KEY
-from tests.integration.killed_at import let_leases_expire, run_killed
+from tests.integration.killed import let_leases_expire, run_killed
 
 PERSON = {"first_name": "Quentin", "last_name": "Zuckmayer", "email": "quentin.zuckmayer@nowhere.example",
           "phone": "+1 555 010 7788", "mobile_phone": "+15550107799", "notes": "Prefers mail to Quentin"}  # fmt: skip
@@ -458,7 +458,7 @@ def test_killed_at_any_write_the_next_run_converges_and_half_a_person_is_never_c
             assert contact.row()["email"] == person["email"], exchange
         if not killed:
             break
-        let_leases_expire(db)
+        let_leases_expire(runner)
         execute(runner, request, approved=approved)
         assert request.row()["status"] == "completed", exchange
         assert "quentin" not in str((contact.row(), ticket.row())).lower(), exchange

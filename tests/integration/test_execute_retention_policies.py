@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
-import time
 from datetime import UTC, date, datetime, timedelta
 
 import psycopg
@@ -30,7 +28,7 @@ from sandbox.world import encryption
 from sandbox.world.documents import StoredFile
 from tests.integration.any_row import AnyRow
 from tests.integration.dumps import dump
-from tests.integration.killed import run_and_kill
+from tests.integration.killed import let_leases_expire, run_killed_at
 
 LONG_AGO = datetime(2012, 1, 1, tzinfo=UTC)
 OWN_RECORDS = {"core_retention_executions", "firm_audit_events"}
@@ -52,10 +50,6 @@ def field_encryption():
 
 def job(store=None, **kwargs):
     return ExecuteRetentionPolicies(store or NoStore(), field_encryption, **kwargs)
-
-
-def killed_job():
-    return ExecuteRetentionPolicies(NoStore(), field_encryption)
 
 
 def count(owner, table, where="true"):
@@ -756,17 +750,6 @@ STEPS = {
 }
 
 
-def converge(runner, make=job):
-    runner.lease_ttl = 1
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            return runner(make())
-        except AlreadyRunningError:
-            assert time.monotonic() < deadline
-            threading.Event().wait(0.3)
-
-
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_killed_run_is_finished_by_the_next_one_and_the_log_stays_true(world, owner, runner, step, before):
@@ -778,12 +761,7 @@ def test_a_killed_run_is_finished_by_the_next_one_and_the_log_stays_true(world, 
     old_lead(firm)
     old_lead(other)
     theirs = dump(owner, firm_id=other.id)
-    assert run_and_kill(
-        runner.dsn,
-        "tests.integration.test_execute_retention_policies:killed_job",
-        at=STEPS[step],
-        before=before,
-    )
+    assert run_killed_at(lambda: runner(job()), STEPS[step], before=before)
     comments, tickets = count(owner, "support_ticket_comments"), count(owner, "support_tickets")
     assert comments == tickets, "never a row without its children, or children without their row"
     claimed = owner.execute(
@@ -792,7 +770,8 @@ def test_a_killed_run_is_finished_by_the_next_one_and_the_log_stays_true(world, 
     gone = 2 - tickets - count(owner, "crm_leads", f"firm_id = {firm.id}")
     assert claimed == gone, "the log says what happened, no more and no less"
 
-    converge(runner)
+    let_leases_expire(runner)
+    runner(job())
     assert count(owner, "support_tickets") == 0
     assert count(owner, "crm_leads", f"firm_id = {firm.id}") == 0
     assert count(owner, "core_retention_executions", "status = 'running'") == 0
@@ -807,15 +786,11 @@ def test_a_killed_run_is_finished_by_the_next_one_and_the_log_stays_true(world, 
 def test_objects_of_a_run_that_was_killed_after_the_rows_go_with_the_next_one(
     stored, owner, runner, store, s3
 ):
-    assert run_and_kill(
-        runner.dsn,
-        "tests.integration.test_execute_retention_policies:killed_job",
-        at=STEPS["objects deleted"],
-        before=True,
-    )
+    assert run_killed_at(lambda: runner(job(store)), STEPS["objects deleted"], before=True)
     assert count(owner, "documents_documents", "name = 'old.pdf'") == 0
     assert len(left(s3)) == 6
-    assert converge(runner, lambda: job(store)).numbers["objects_deleted"] == 2
+    let_leases_expire(runner)
+    assert runner(job(store)).numbers["objects_deleted"] == 2
     assert left(s3) == ["docs/young"] * 2
 
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import stat
-import threading
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from cp_ops.privacy.export_destination import DestinationError
 from cp_ops.privacy.personal_data import load_map
 from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, RemoteRefusedError
 from tests.integration.dumps import dump
-from tests.integration.killed import run_and_kill
+from tests.integration.killed import let_leases_expire, run_killed_at
 
 STEPS = {
     "contents written": "cp_ops.privacy.export_archive:ArchiveWriter.finish",
@@ -419,25 +418,12 @@ def test_a_killed_run_leaves_no_archive_without_a_record_and_the_next_one_cleans
     world, export, exports, owner, runner, step, before
 ):
     user = world.firm().user()
-    assert run_and_kill(
-        runner.dsn,
-        "cp_ops.privacy.export:ExportUserData",
-        at=STEPS[step],
-        before=before,
-        clients=("tests.integration.test_export_user_data:NoStore",),
-        user_id=user.id,
-        output_dir=str(exports),
-    )
+    assert run_killed_at(lambda: export(user), STEPS[step], before=before)
     recorded = owner.execute("SELECT count(*) FROM firm_audit_events").fetchone()[0]
     finished = list(exports.glob("[!.]*.zip"))
     assert len(finished) <= recorded
-    runner.lease_ttl = 1
-    while True:
-        try:
-            export(user)
-            break
-        except AlreadyRunningError:
-            threading.Event().wait(0.3)
+    let_leases_expire(runner)
+    export(user)
     assert not list(exports.glob(".*"))
     assert len(list(exports.iterdir())) == len(finished) + 1
 

@@ -18,7 +18,7 @@ import pytest
 from cp_ops.firms.provision import ProvisionFirm
 from cp_ops.mail.delivery import DeliverMail
 from cp_ops.runtime.errors import AlreadyRunningError, ConnectionInvalidError, OptionsError, SettingError
-from tests.integration.killed_at import let_leases_expire, run_killed
+from tests.integration.killed import let_leases_expire, run_killed
 
 PASSWORD = "correct horse battery staple 9"
 SETTINGS = {"frontend_url": "https://app.example.test", "default_from_email": "ops@example.test"}
@@ -378,7 +378,7 @@ def test_killed_anywhere_it_leaves_nothing_or_everything_and_the_next_run_comple
         assert log in ([], [("in_progress",)]) if there == {} else log == [("completed",)], exchange
         if not killed:
             break
-        let_leases_expire(db)
+        let_leases_expire(runner)
         provision(runner, **request)
         assert what_is_there(db, slug) == EVERYTHING, exchange
         invitations = "SELECT count(*) FROM cp_ops.invitation WHERE firm_id = %s"

@@ -3,65 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import signal
 import threading
-import time
 
 import pytest
 
 from cp_ops.runtime.errors import AlreadyRunningError, CpOpsError
 from cp_ops.solana.commands import SendFunds
+from tests.integration.killed import exchanges, let_leases_expire, run_killed
 from tests.integration.solana.stories import EVERYTHING, Story
-
-TYPICAL_SECONDS = 0.9
-"""How long a run of everything takes here: kills are spread over it."""
-
-
-def run_in_a_child(shop, seconds):
-    """Run everything in a child process, and kill it after some seconds unless it is done."""
-    pid = os.fork()
-    if pid == 0:
-        with contextlib.suppress(BaseException):
-            for command in EVERYTHING:
-                with contextlib.suppress(CpOpsError):
-                    shop.run(command)
-        os._exit(0)
-    time.sleep(seconds)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    return os.WIFSIGNALED(status)
-
-
-def let_leases_expire(shop):
-    """What a minute does."""
-    with shop.runner.connect() as connection:
-        connection.execute(
-            "UPDATE cp_ops.job_run SET expires_at = now() - interval '1 second' WHERE state = 'running'"
-        )
 
 
 @pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.nightly)])
 def test_sigkill_at_any_moment_loses_nothing_and_moves_nothing_twice(shop, rounds):
+    """At an exchange picked at random, or up to 30 ms into it, while the node is at work."""
     seed = random.SystemRandom().randrange(2**32)
     chance = random.Random(seed)
+    story = Story(shop).tell()
+    typical = exchanges(story.run_all)
     killed = open_afterwards = 0
-    story = Story(shop)
     for number in range(rounds):
         story.tell()
-        killed += run_in_a_child(shop, chance.uniform(0.02, TYPICAL_SECONDS))
+        killed += run_killed(
+            story.run_all,
+            before=chance.randint(1, typical),
+            seconds_later=chance.choice((0, chance.uniform(0.001, 0.03))),
+        )
         open_afterwards += shop.own("SELECT count(*) FROM cp_ops.solana_transaction WHERE state = 'open'")[0][
             0
         ]
-        let_leases_expire(shop)
+        let_leases_expire(shop.runner)
         if number % 5 == 4:
             story.converge()
             story.check()
     story.converge()
     story.check()
-    assert killed > rounds / 3, f"seed {seed}"
+    assert killed > rounds / 2, f"seed {seed}"
     assert open_afterwards or rounds < 100, f"no kill ever hit a transaction under way, seed {seed}"
 
 
@@ -107,7 +84,7 @@ def test_an_end_at_any_statement_is_put_right(shop, monkeypatch, point, moment):
             with contextlib.suppress(KilledError, CpOpsError):
                 shop.run(command)
     assert reached
-    let_leases_expire(shop)
+    let_leases_expire(shop.runner)
     story.converge()
     story.check()
 
@@ -136,7 +113,7 @@ def test_an_end_at_any_call_is_put_right(shop, monkeypatch, call, moment):
             with contextlib.suppress(KilledError, CpOpsError):
                 shop.run(command)
     assert len(reached) > 1
-    let_leases_expire(shop)
+    let_leases_expire(shop.runner)
     story.converge()
     story.check()
 

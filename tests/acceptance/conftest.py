@@ -1,4 +1,4 @@
-"""One whole sandbox for the session: the demo world and a real Airflow, as `make up` starts them."""
+"""One whole sandbox for these tests: the demo world and a real Airflow, as `make up` starts them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS = {
 ACCEPTANCE_SECONDS = 120
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox of its own, with the package's DAGs and the probes."""
     root = tmp_path_factory.mktemp("acceptance")
@@ -55,7 +55,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         sandbox.clean()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(sandbox: Sandbox) -> AirflowApi:
     """Airflow's REST API, once every DAG file is read and every DAG may run."""
     api = AirflowApi(sandbox.service(Airflow).base_url)
@@ -70,7 +70,7 @@ def api(sandbox: Sandbox) -> AirflowApi:
     return api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def database(sandbox: Sandbox) -> ApplicationDatabase:
     """The application's database of the sandbox."""
     return sandbox.service(Application).database
@@ -103,7 +103,7 @@ CHROMIUM_FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Debian's chromium with a profile of its own, driven by its chromedriver."""
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")

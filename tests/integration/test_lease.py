@@ -175,11 +175,11 @@ def test_a_silent_holder_that_nobody_took_over_goes_on(runner, firm, runs):
 def test_the_heartbeat_keeps_the_lease_of_a_long_job_and_does_not_wait_for_its_transactions(
     runner, firm, runs
 ):
-    runner.lease_ttl = 1
+    runner.lease_ttl = 3
 
     def script(run):
         with run.write():
-            time.sleep(2.5)
+            time.sleep(4)
             assert not lease_has_expired(runner)
         with pytest.raises(AlreadyRunningError):
             runner(ScriptedJob(), holder="other")
@@ -189,7 +189,7 @@ def test_the_heartbeat_keeps_the_lease_of_a_long_job_and_does_not_wait_for_its_t
 
 
 def test_the_heartbeat_survives_the_loss_of_its_connection(runner, firm, postgres, app_db):
-    runner.lease_ttl = 2
+    runner.lease_ttl = 3
 
     def terminate_heartbeat():
         with postgres.connect(app_db.name) as connection:
@@ -201,7 +201,7 @@ def test_the_heartbeat_survives_the_loss_of_its_connection(runner, firm, postgre
 
     def script(run):
         wait_until(terminate_heartbeat)
-        time.sleep(3)
+        time.sleep(4)
         assert not lease_has_expired(runner)
 
     runner(ScriptedJob(script))
@@ -228,10 +228,10 @@ def test_a_run_whose_connection_was_cut_is_an_outage_and_its_record_expires(
 
 
 def test_a_preview_beats_too_and_is_closed_when_it_was_killed(runner, firm, runs, postgres, app_db):
-    runner.lease_ttl = 1
+    runner.lease_ttl = 3
 
     def long(run):
-        time.sleep(2)
+        time.sleep(4)
         runner(ScriptedJob(), holder="real")
 
     def killed(run):

@@ -233,9 +233,9 @@ def test_slowness_is_per_call_or_for_all(node: SolanaNode, rpc: RpcClient) -> No
         rpc.call(method)
         return time.monotonic() - started
 
-    node.faults.add("slow", method="getHealth", seconds=0.15)
-    assert seconds("getHealth") >= 0.15
-    assert seconds("getHealth") < 0.15
+    node.faults.add("slow", method="getHealth", seconds=1)
+    assert seconds("getHealth") >= 1
+    assert seconds("getHealth") < 1
     node.state.latency = 0.1
     try:
         assert seconds("getSlot") >= 0.1

@@ -1,10 +1,11 @@
 """`python -m sandbox.containers`: what the one-shot container `world` of docker-compose.yaml does.
 
 It makes the roles, the databases of Airflow and of the application, the application's tables, schema cp_ops and the
-demo world. It may run again: what is there stays, and S3, which forgets its objects when it stops, is filled again.
+demo world, at Stripe and on the Solana node too. It may run again: what is there stays, and S3, which forgets its
+objects when it stops, is filled again.
 
-Environment: POSTGRES_HOST, POSTGRES_PORT (5432), the passwords that `PASSWORDS` and `_airflow` name, and what
-`python -m sandbox.world` reads.
+Environment: POSTGRES_HOST, POSTGRES_PORT (5432), the passwords that `PASSWORDS` and `_airflow` name, STRIPE_URL,
+SOLANA_URL, SOLANA_WALLET_KEY, and what `python -m sandbox.world` reads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from sandbox.cluster import Cluster, RemoteCluster
 from sandbox.processes import ServiceError
 from sandbox.services import airflow
 from sandbox.services.application import DATABASE
+from sandbox.services.solana_payments import fill_payment_tables
+from sandbox.services.stripe import fill_account
 
 PASSWORDS = {
     application.OWNER: "CONSULTANTPRO_DB_PASSWORD",
@@ -39,9 +42,12 @@ def make_world() -> str:
     }
     _airflow(server)
     database = application.start_application_database(server, DATABASE, passwords)
-    return application.run_module(
+    planted = application.run_module(
         "sandbox.world", "seed", environment={"CP_OPS_WORLD_DSN": database.owner_dsn}
     )
+    fill_account(_required("STRIPE_URL"), database)
+    fill_payment_tables(database, _required("SOLANA_URL"), _required("SOLANA_WALLET_KEY"))
+    return planted
 
 
 def _airflow(server: Cluster) -> None:

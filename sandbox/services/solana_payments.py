@@ -17,9 +17,26 @@ from sandbox.world.solana_demo import tell_payments
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sandbox.application import ApplicationDatabase
     from sandbox.supervisor import Sandbox
 
 LAMPORTS = 10**9
+
+
+def fill_payment_tables(database: ApplicationDatabase, url: str, wallet_key: str) -> list[str]:
+    """Make the payment tables and the demo's payments on the node at `url`, unless there are some; tell which."""
+    import psycopg
+
+    solana_payments.create_payment_tables(database)
+    with psycopg.connect(database.owner_dsn) as connection:
+        row = connection.execute(f"SELECT count(*) FROM {solana_payments.PAYMENTS}".encode()).fetchone()
+        if row and row[0]:
+            return []
+        chain = ControlledChain(url)
+        chain.pay_sol(str(FEE_PAYER.pubkey()), 100 * LAMPORTS)
+        chain.pay_sol(str(RECEIVER.pubkey()), LAMPORTS)
+        told = tell_payments(PaymentShop(World(connection), chain, encryption_key=wallet_key))
+    return [f"{title}: payment {payment.id}, wallet {payment.address}" for title, payment in told]
 
 
 class SolanaPayments(Service):
@@ -45,21 +62,10 @@ class SolanaPayments(Service):
 
     @override
     def start(self) -> None:
-        import psycopg
-
         self.directory.mkdir(parents=True, exist_ok=True)
-        database = self._application.database
-        solana_payments.create_payment_tables(database)
-        with psycopg.connect(database.owner_dsn) as connection:
-            row = connection.execute(f"SELECT count(*) FROM {solana_payments.PAYMENTS}".encode()).fetchone()
-            if row and row[0]:
-                return
-            chain = ControlledChain(self._node.url)
-            chain.pay_sol(str(FEE_PAYER.pubkey()), 100 * LAMPORTS)
-            chain.pay_sol(str(RECEIVER.pubkey()), LAMPORTS)
-            told = tell_payments(PaymentShop(World(connection), chain, encryption_key=self._node.wallet_key))
-        lines = [f"{title}: payment {payment.id}, wallet {payment.address}" for title, payment in told]
-        self._told.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines = fill_payment_tables(self._application.database, self._node.url, self._node.wallet_key)
+        if lines:
+            self._told.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def stop(self) -> None:
         """Do nothing: rows and chain stop with their servers."""

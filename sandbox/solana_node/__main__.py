@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox.solana_node", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument(
         "--state-dir", type=Path, help="keep the chain here; without it every start is a new chain"
     )
@@ -42,6 +43,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     options = _arguments()
     node = SolanaNode(
+        host=options.host,
         port=options.port,
         clock=options.clock,
         slot_seconds=options.slot_seconds,

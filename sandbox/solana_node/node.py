@@ -69,6 +69,7 @@ class SolanaNode:
     def __init__(
         self,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         clock: ClockMode = "manual",
         slot_seconds: float = SLOT_SECONDS,
@@ -89,8 +90,8 @@ class SolanaNode:
             self.state.chain.set_delays(delays)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", port))
-        self.port: int = self._socket.getsockname()[1]
+        self._socket.bind((host, port))
+        self.host, self.port = self._socket.getsockname()
         config = uvicorn.Config(
             application(self.state),
             http=DroppableHttp,
@@ -106,7 +107,7 @@ class SolanaNode:
     @property
     def url(self) -> str:
         """The RPC endpoint."""
-        return f"http://127.0.0.1:{self.port}/"
+        return f"http://{self.host}:{self.port}/"
 
     @property
     def chain(self) -> Chain:

@@ -11,12 +11,13 @@ from .account import Account, Settings
 from .api import StripeApi
 from .catalog import API_VERSION
 from .keys import DEFAULT_KEY, KeyRing
-from .server import listen, make_server
+from .server import LOOPBACK, listen, make_server
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox.stripe_api", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (0: a free one)")
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port (0: a free one)")
     parser.add_argument("--state-dir", type=Path, help="where the account is kept (default: in memory)")
     parser.add_argument(
         "--ready-file", type=Path, help="written as JSON (url, key, pid) once calls are accepted"
@@ -48,8 +49,8 @@ def main() -> None:
 
         with arguments.import_file.open(encoding="utf-8") as lines:
             import_lines(account, lines)
-    listener = listen(arguments.port)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener = listen(arguments.port, arguments.host)
+    url = f"http://{arguments.host}:{listener.getsockname()[1]}"
     ready = {"url": url, "key": DEFAULT_KEY, "pid": os.getpid(), "api_version": API_VERSION}
     if arguments.ready_file:
         partial = arguments.ready_file.with_suffix(".partial")

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 START_SECONDS = 10.0
+LOOPBACK = "127.0.0.1"
 
 
-def listen(port: int = 0) -> socket.socket:
-    """Return a listening socket on loopback; port 0 takes a free one."""
+def listen(port: int = 0, host: str = LOOPBACK) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind((host, port))
     listener.listen(256)
     return listener
 
@@ -68,7 +69,7 @@ class StripeSandbox:
 
     def __enter__(self) -> Self:
         listener = listen(self._port)
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         self._server = make_server(self.api)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name="stripe-sandbox", daemon=True

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+import stripe
 
 from sandbox.service import free_port
 from sandbox.services.postgres import PostgresServer
+from sandbox.services.solana import SolanaNodeService
+from sandbox.services.stripe import StripeServer
+from sandbox.solana_payments import PAYMENTS
+from sandbox.stripe_api import DEFAULT_KEY
 from tests import compose
 from tests.airflow_environment import REPOSITORY
 
@@ -45,13 +50,23 @@ def env(server):
     return compose.parse_env(done.stdout) | {"POSTGRES_PASSWORD": server.password}
 
 
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Stripe and a Solana node without anything in them: their addresses there, and here."""
+    stripe = StripeServer(tmp_path_factory.mktemp("compose-stripe"), dies_with_parent=True)
+    solana = SolanaNodeService(tmp_path_factory.mktemp("compose-solana"), dies_with_parent=True)
+    with stripe, solana:
+        yield {"http://stripe:4242": stripe.url, "http://solana:8899/": solana.url}
+
+
 @pytest.fixture
-def container(server, s3_server: S3Server, env, tmp_path):
+def container(server, s3_server: S3Server, stand_ins, env, tmp_path):
     """Give a service's command and variables, with the addresses of what runs here."""
 
     def service(name: str) -> tuple[list[str], dict[str, str]]:
         found = compose.load(env)["services"][name]
         addresses = {
+            **stand_ins,
             "http://s3:5000": s3_server.endpoint_url,
             "@postgres:5432": f"@{server.host}:{server.port}",
             "/opt/airflow": str(tmp_path),
@@ -77,7 +92,13 @@ def run(command, environment):
     )
 
 
-def test_the_world_is_made_once_and_airflow_prepared(server, container, env, s3_server, tmp_path):
+def at_stripe(stand_ins):
+    """How many customers Stripe has."""
+    api = stripe.StripeClient(DEFAULT_KEY, base_addresses={"api": stand_ins["http://stripe:4242"]})
+    return len(api.v1.customers.list({"limit": 100}).data)
+
+
+def test_the_world_is_made_once_and_airflow_prepared(server, container, env, s3_server, stand_ins, tmp_path):
     command, environment = container("world")
     first = run(command, environment)
     assert first.returncode == 0, first.stderr
@@ -87,6 +108,10 @@ def test_the_world_is_made_once_and_airflow_prepared(server, container, env, s3_
     with psycopg.connect(jobs) as connection:
         assert connection.execute("SELECT count(*) FROM firm_firm").fetchone() == (3,)
         assert connection.execute("SELECT count(*) FROM cp_ops.job_run").fetchone() == (0,)
+        payments = connection.execute(f"SELECT count(*) FROM {PAYMENTS}").fetchone()
+    customers = at_stripe(stand_ins)
+    assert customers > 0
+    assert payments > (0,)
     buckets = [bucket["Name"] for bucket in s3_server.client().list_buckets()["Buckets"]]
     assert buckets
 
@@ -94,6 +119,9 @@ def test_the_world_is_made_once_and_airflow_prepared(server, container, env, s3_
     assert again.returncode == 0, again.stderr
     assert '"rows": "present before"' in again.stdout
     assert '"objects_put": 0' in again.stdout
+    assert at_stripe(stand_ins) == customers
+    with psycopg.connect(jobs) as connection:
+        assert connection.execute(f"SELECT count(*) FROM {PAYMENTS}").fetchone() == payments
 
     (tmp_path / "auth").mkdir()
     (tmp_path / "include").symlink_to(REPOSITORY / "include")
@@ -117,11 +145,12 @@ def test_the_world_says_which_variable_is_missing(container):
     assert refused.stderr == "error: variable CP_OPS_DB_PASSWORD is not set\n"
 
 
-@pytest.mark.parametrize("name", ["s3", "smtp"])
-def test_a_server_starts_and_its_health_check_finds_it(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "inside"), [("s3", "5000"), ("smtp", "2525"), ("stripe", "4242"), ("solana", "8899")]
+)
+def test_a_server_starts_and_its_health_check_finds_it(name, inside, tmp_path):
     service = compose.load(None)["services"][name]
     port = str(free_port())
-    inside = "5000" if name == "s3" else "2525"
 
     def here(part: str) -> str:
         mailbox = part.replace("/opt/airflow/.sandbox", str(tmp_path))

@@ -12,10 +12,20 @@ import pytest
 from cryptography.fernet import Fernet
 
 from cp_ops.runtime.settings import Settings
+from sandbox.services.solana import FEE_PAYER, RECEIVER
+from sandbox.stripe_api import DEFAULT_KEY
 from tests import compose
 from tests.airflow_environment import REPOSITORY
 
-CONNECTIONS = {"cp_app": "postgres", "cp_s3": "aws", "cp_kms": "generic", "smtp_default": "smtp"}
+CONNECTIONS = {
+    "cp_app": "postgres",
+    "cp_s3": "aws",
+    "cp_kms": "generic",
+    "smtp_default": "smtp",
+    "stripe_default": "generic",
+    "solana_default": "generic",
+}
+STAND_INS = {"s3", "smtp", "stripe", "solana"}
 AIRFLOW_SERVICES = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer"}
 ONE_SHOTS = {"world", "airflow-init"}
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
@@ -111,6 +121,18 @@ def test_the_connections_are_the_documented_ones_and_valid_json(services):
     assert found == CONNECTIONS
 
 
+def test_the_keys_in_it_are_the_stand_ins_own(services):
+    environment = services["scheduler"]["environment"]
+    solana = json.loads(environment["AIRFLOW_CONN_SOLANA_DEFAULT"])
+    assert solana["password"] == str(FEE_PAYER)
+    assert solana["extra"]["receiver_address"] == str(RECEIVER.pubkey())
+    assert solana["extra"]["wallet_encryption_keys"] == [
+        services["world"]["environment"]["SOLANA_WALLET_KEY"]
+    ]
+    Fernet(*solana["extra"]["wallet_encryption_keys"])
+    assert json.loads(environment["AIRFLOW_CONN_STRIPE_DEFAULT"])["password"] == DEFAULT_KEY
+
+
 @pytest.mark.parametrize("service", ["scheduler", "world"])
 def test_the_settings_are_known_and_valid(services, service):
     prefix = "AIRFLOW__CP_OPS__"
@@ -136,9 +158,9 @@ def test_the_options_of_airflow_are_known(services):
 
 def test_hosts_in_urls_and_connections_are_services(services):
     texts = [str(value) for service in services.values() for value in service.get("environment", {}).values()]
-    hosts = {host for text in texts for host in re.findall(r'"host": "([^"]+)"', text)}
+    hosts = {host for text in texts for host in re.findall(r'"host": "([^"/]+)"', text)}
     hosts |= {host for text in texts for host in re.findall(r"(?:http://|@)([a-z0-9-]+):\d+", text)}
-    assert hosts - {"localhost"} == {"postgres", "s3", "smtp", "api-server"}
+    assert hosts - {"localhost"} == {"postgres", "api-server"} | STAND_INS
     assert hosts - {"localhost"} <= set(services)
 
 
@@ -191,7 +213,7 @@ def test_the_components_of_airflow_are_commands_of_airflow(services):
 
 
 def test_every_service_is_watched_and_waited_for(services):
-    assert set(services) == AIRFLOW_SERVICES | {"postgres", "s3", "smtp", "world"}
+    assert set(services) == AIRFLOW_SERVICES | {"postgres", "world"} | STAND_INS
     for name, service in services.items():
         assert ("healthcheck" in service) == (name not in ONE_SHOTS), name
         for other, how in service.get("depends_on", {}).items():

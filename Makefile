@@ -55,7 +55,7 @@ test: $(STAMP) ## Run the tests (ARGS='-k stale_deals'; PG_BIN=/usr/lib/postgres
 test-nightly: $(STAMP) ## Run the long loops: 200 kills where `make test` has 20
 	@$(PY) -m pytest -m nightly $(ARGS)
 
-lint: $(STAMP) ## Check style, types, layers and that DAGS.md is current
+lint: $(STAMP) ## Check style, types, layers and that the generated docs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict plugins/cp_ops
@@ -66,7 +66,7 @@ format: $(STAMP) ## Rewrite the code in the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only .
 
-docs: $(STAMP) ## Generate DAGS.md from the DAG files
+docs: $(STAMP) ## Generate DAGS.md and the tables of README.md
 	$(PY) docs/dags_md.py
 
 migrate: $(STAMP) ## Bring schema cp_ops to the newest version (CP_OPS_DSN=postgresql://..., else the sandbox's database)

@@ -142,7 +142,6 @@ class Airflow(Service):
                 "parsing_processes": 2,
             },
             "logging": {"colored_console_log": False},
-            "usage_data_collection": {"enabled": False},
         }
         overrides = json.loads(self._sandbox.setting("CP_OPS_AIRFLOW_OPTIONS", "{}"))
         return {"AIRFLOW_HOME": str(self.directory)} | {

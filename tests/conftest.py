@@ -6,9 +6,11 @@ import itertools
 import os
 import secrets
 import shutil
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -134,3 +136,27 @@ def stripe(stripe_server: StripeSandbox) -> StripeSandbox:
     stripe_server.reset()
     stripe_server.settings.rate_limit = None
     return stripe_server
+
+
+@pytest.fixture
+def listener() -> Iterator[HTTPServer]:
+    """An HTTP server that keeps what is posted in `.received` (headers, body); `.status` is its next answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            server.received.append((dict(self.headers), body))
+            self.send_response(server.status)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server: Any = HTTPServer(("127.0.0.1", 0), Handler)
+    server.received, server.status = [], 200
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

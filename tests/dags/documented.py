@@ -90,5 +90,5 @@ SYSTEM = {
     "solana_payments_maintenance": Documented(
         ("sleep", "limit", "scan_closed_days", "dry_run"), "*/15 * * * *"
     ),
-    "cp_ops_announce_solana_payments": Documented(("max_events", "dry_run"), "*/5 * * * *"),
+    "cp_ops_announce_solana_payments": Documented(("max_events", "redeliver", "dry_run"), "*/5 * * * *"),
 }

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import psycopg
 import pytest
@@ -70,28 +68,19 @@ def test_no_step_runs_after_one_that_stopped(run_dag, shop, solana, monkeypatch)
     assert late.states() == ("initiated", "created")
 
 
-@pytest.fixture
-def listener():
-    """An HTTP server that keeps what is posted; `.status` is its next answer."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self.server.received.append((dict(self.headers), body))
-            self.send_response(self.server.status)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    server.received, server.status = [], 200
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def test_no_step_runs_beside_a_run_of_the_first_one_and_none_fails(run_dag, shop, app_db):
+    payment = shop.payment(expires_in=-60)
+    with psycopg.connect(app_db.cp_ops_dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO cp_ops.job_run (command, scope, holder, attempt, dry_run, options, requested_by, state,"
+            " started_at, expires_at) VALUES (%s, '', 'somebody/else', 1, false, '{}', 'test', 'running', now(),"
+            " now() + interval '1 minute')",
+            [STEPS[0]],
+        )
+    ran = run_dag("solana_payments_maintenance")
+    assert [ran.tasks[step] for step in STEPS] == ["skipped"] * 3
+    assert [ran.outcomes[step]["reasons"] for step in STEPS] == [{"already running": 1}] * 3
+    assert payment.states() == ("initiated", "created")
 
 
 def asset_events(metadata_db):

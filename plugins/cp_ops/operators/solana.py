@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from cp_ops.operators.base import JobOperator
 from cp_ops.runtime.errors import ConnectionInvalidError, OptionsError
+from cp_ops.runtime.outcome import ALREADY_RUNNING, Outcome
 from cp_ops.solana.announcing import AnnouncePayments
 from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
 
@@ -60,7 +61,13 @@ class SolanaWalletOperator(JobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Look at the step before, then run the job once."""
-        self._require_earlier_steps(context)
+        try:
+            self._require_earlier_steps(context)
+        except AirflowSkipException:
+            outcome = Outcome(self.job_class.command, bool(context["params"].get("dry_run")))
+            outcome.skip(ALREADY_RUNNING)
+            context["ti"].xcom_push(key="outcome", value=outcome.as_dict())
+            raise
         return super().execute(context)
 
     def job(self, settings: Settings) -> Job[Any]:  # noqa: ARG002 - the base's signature
@@ -91,7 +98,7 @@ class SolanaWalletOperator(JobOperator):
             outcome: Any = context["ti"].xcom_pull(task_ids=task_id, key="outcome")
             if not isinstance(outcome, dict):
                 raise AirflowFailException(f"not run: {task_id} could not run")
-            if "already running" in outcome["reasons"]:
+            if ALREADY_RUNNING in outcome["reasons"]:
                 raise AirflowSkipException(f"not run: {task_id} is being run by somebody else")
             if outcome["error"]:
                 raise AirflowFailException(f"not run: {task_id} stopped: {outcome['error']}")

@@ -11,6 +11,8 @@ from cp_ops.runtime.errors import RowsFailedError, TransientRowsFailedError, Ver
 
 NAMED_FAILURES = 50
 """How many failed rows an outcome names; all are counted."""
+ALREADY_RUNNING = "already running"
+"""The reason of a run that was skipped as another one of its command holds the lease."""
 
 
 class RunState(StrEnum):

@@ -12,7 +12,7 @@ from cp_ops.runtime.errors import AlreadyRunningError, LeaseLostError, Preflight
 from cp_ops.runtime.job import JobRun
 from cp_ops.runtime.lease import TTL, Identity, acquire
 from cp_ops.runtime.migrations import HEAD
-from cp_ops.runtime.outcome import Outcome, RunState
+from cp_ops.runtime.outcome import ALREADY_RUNNING, Outcome, RunState
 from cp_ops.runtime.preflight import Table, inspect
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _acquire(
     try:
         return acquire(tx, beginning, connect=connect, ttl=ttl)
     except AlreadyRunningError as error:
-        outcome.skip("already running")
+        outcome.skip(ALREADY_RUNNING)
         tx.rows("record_skipped_run", **beginning, outcome=Jsonb(outcome.as_dict()), error=str(error))
         raise
 

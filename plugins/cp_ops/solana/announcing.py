@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
@@ -22,16 +22,19 @@ from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.plan import Action, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Sequence
     from decimal import Decimal
 
 CLAIM_SECONDS = 300
 """How long a claimed delivery belongs to its run."""
 SPACING = (60, 300, 900, 3_600, 14_400, 43_200, 86_400)
 """Seconds until the next attempt of a delivery; after the last one it is given up."""
+PATIENCE = 3
+"""Deliveries in a row that may fail before a run leaves the others for the next one."""
 OLDEST = timedelta(days=7)
-"""Events older than this are not delivered: a webhook that is set up later does not get the whole past."""
+"""Events older than this are not delivered for the first time: a webhook set up later does not get the whole past."""
+GIVEN_UP_WITHIN = timedelta(days=30)
+"""How far back option `redeliver` reaches."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ class Webhook(Protocol):
     def post(self, body: bytes, headers: dict[str, str]) -> None:
         """Post a body.
 
-        :raises RemoteUnavailableError: try again later.
-        :raises RemoteRefusedError: the receiver will never take it.
+        :raises RemoteUnavailableError: no answer, or one that asks to come back.
+        :raises RemoteRefusedError: any other answer: a wrong secret, a receiver that is being deployed.
         """
 
 
@@ -94,6 +97,15 @@ class AnnouncePaymentsOptions(JobOptions):
         title="At most",
         description="Most events that one run announces and delivers.",
     )
+    redeliver: bool = Field(
+        default=False,
+        title="Deliver again what was given up",
+        description="Take up deliveries to the webhook that were given up within the last 30 days",
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def plan_announcements(events: Iterable[PaymentEvent], deliveries: Iterable[dict[str, Any]]) -> Plan:
@@ -121,18 +133,25 @@ class AnnouncePayments(Job[AnnouncePaymentsOptions]):
     domain = "solana"
     options = AnnouncePaymentsOptions
 
-    def __init__(self, assets: Assets, webhook: Webhook | None = None) -> None:
+    def __init__(
+        self, assets: Assets, webhook: Webhook | None = None, *, clock: Callable[[], datetime] = _now
+    ) -> None:
         self._assets = assets
         self._webhook = webhook
+        self._clock = clock
 
     def run(self, run: JobRun, options: AnnouncePaymentsOptions) -> None:
         """Note what Airflow has registered, announce the rest, deliver what is due."""
-        since = run.now - OLDEST
+        due_of = {
+            "since": run.now - OLDEST,
+            "given_up_since": run.now - GIVEN_UP_WITHIN if options.redeliver else run.now,
+            "limit": options.max_events,
+        }
         with run.read() as tx:
             events = tx.rows("events_to_announce", PaymentEvent, limit=options.max_events)
             due = []
             if self._webhook is not None:
-                due = tx.rows("due_webhooks", now=run.now, since=since, limit=options.max_events)
+                due = tx.rows("due_webhooks", now=run.now, **due_of)
         registered = self._assets.registered() & {event.id for event in events} if events else set()
         fresh = [event for event in events if event.id not in registered]
         if not run.accept(plan_announcements(fresh, due)) and not registered:
@@ -148,37 +167,52 @@ class AnnouncePayments(Job[AnnouncePaymentsOptions]):
                 self._assets.announce(kind, same)
                 run.done("announce", len(same))
         if due and self._webhook is not None:
-            self._deliver(run, self._webhook, options.max_events)
+            self._deliver(run, self._webhook, due_of)
 
-    def _deliver(self, run: JobRun, webhook: Webhook, limit: int) -> None:
+    def _deliver(self, run: JobRun, webhook: Webhook, due_of: dict[str, Any]) -> None:
         with run.write() as tx:
-            claimed = tx.rows(
-                "claim_webhooks", now=run.now, since=run.now - OLDEST, seconds=CLAIM_SECONDS, limit=limit
-            )
-        for row in claimed:
+            claimed = tx.rows("claim_webhooks", now=run.now, seconds=CLAIM_SECONDS, **due_of)
+        claimed.sort(key=lambda row: row["id"])
+        in_a_row = 0
+        for number, row in enumerate(claimed):
+            if in_a_row == PATIENCE:
+                self._put_off(run, [left["id"] for left in claimed[number:]])
+                return
             attempts = row.pop("attempts")
             event = PaymentEvent(**row)
-            state, error, seconds = "delivered", "", 0
-            run.remote_call()
-            try:
-                body = json.dumps(event.as_dict(), sort_keys=True).encode()
-                webhook.post(body, signed_headers(webhook.secret, body, event.id, run.now))
-            except RemoteUnavailableError as problem:
-                final = attempts > len(SPACING)
-                state, error = ("failed" if final else "pending"), str(problem)
-                seconds = 0 if final else SPACING[attempts - 1]
-            except RemoteRefusedError as problem:
-                state, error = "failed", str(problem)
+            error = self._post(run, webhook, event)
+            in_a_row = in_a_row + 1 if error else 0
+            given_up = bool(error) and attempts > len(SPACING)
             with run.write() as tx:
                 tx.execute(
-                    "webhook_done", id=event.id, state=state, error=error, now=run.now, seconds=seconds
+                    "webhook_done",
+                    id=event.id,
+                    state="failed" if given_up else "pending" if error else "delivered",
+                    error=error,
+                    now=self._clock(),
+                    seconds=0 if given_up or not error else SPACING[attempts - 1],
                 )
-            if state == "delivered":
+            if not error:
                 run.done("deliver", 1)
-            elif state == "pending":
-                run.skip("the webhook does not take it now; tried again later")
-            else:
+            elif given_up:
                 run.fail(f"solana_payment:{event.payment_id}", RemoteRefusedError(f"given up: {error}"))
+            else:
+                run.skip(f"not taken, tried again later: {error}")
+
+    def _post(self, run: JobRun, webhook: Webhook, event: PaymentEvent) -> str:
+        """Post an event, signed at this moment; give what was wrong, or ''."""
+        body = json.dumps(event.as_dict(), sort_keys=True).encode()
+        run.remote_call()
+        try:
+            webhook.post(body, signed_headers(webhook.secret, body, event.id, self._clock()))
+        except (RemoteUnavailableError, RemoteRefusedError) as problem:
+            return str(problem)
+        return ""
+
+    def _put_off(self, run: JobRun, ids: list[int]) -> None:
+        with run.write() as tx:
+            tx.execute("webhooks_put_off", ids=ids, now=self._clock(), seconds=SPACING[0])
+        run.skip(f"put off: {PATIENCE} deliveries in a row were not taken", len(ids))
 
 
 def signed_headers(secret: bytes, body: bytes, event_id: int, now: datetime) -> dict[str, str]:

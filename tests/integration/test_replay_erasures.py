@@ -358,7 +358,19 @@ def test_lines_without_a_state_are_of_executed_erasures(runner, journal, db, peo
     assert lines_of(journal) == [done]
 
 
-def test_a_blocker_stops_its_entry_and_no_other(runner, db, people, s3, clients):
+def test_a_journal_that_cannot_be_written_does_not_keep_the_replay_from_erasing(
+    runner, journal, db, people, tmp_path
+):
+    request = request_for(people.firm_a, people.contact_a, people)
+    execute(runner, request)
+    restore(db, people, request)
+    broken = runner.with_settings(erasure_journal=str(tmp_path / "missing" / "journal.jsonl"))
+    with pytest.raises(CpOpsError, match=r"^1 rows failed, \d+ done: journal: .* cannot be written"):
+        replay(broken, journal=str(journal))
+    assert people.contact_a.row()["email"].endswith("@erased.invalid")
+
+
+def test_a_blocker_stops_its_entry_and_no_other(runner, db, people, s3, clients, caplog):
     elm = people.firm_a.client("Elm", notes="Prefers mail")
     execute(runner, request_for(people.firm_a, elm, people))
     letter = document_in(s3, people)
@@ -371,7 +383,12 @@ def test_a_blocker_stops_its_entry_and_no_other(runner, db, people, s3, clients)
     letter.update(name="letter.pdf", legal_hold=True)
     before = elm.row(), letter.row()
 
-    with pytest.raises(CpOpsError, match="^2 rows failed"):
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        replay(runner, dry_run=True)
+    assert "blocked by open invoices (1)" in caplog.text
+    assert "blocked by legal hold (1)" in caplog.text
+    with pytest.raises(CpOpsError, match=r"^2 rows failed"):
         replay(runner)
     outcome = runner.last
     assert (elm.row(), letter.row()) == before

@@ -71,7 +71,10 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
     def run(self, run: JobRun, options: ReplayErasuresOptions) -> None:
         """Look at every entry, plan, erase again; one entry that fails does not stop the others."""
         done, begun = self._entries(run, options)
-        erasure_journal.catch_up(run)
+        try:
+            erasure_journal.catch_up(run)
+        except CpOpsError as error:
+            run.fail("journal", error)  # erasing again does not wait for the file
         with run.read() as tx, tx.in_domain("runtime") as runtime:
             firms = {row["id"] for row in runtime.rows("all_firm_ids")}
         due: list[tuple[Entry, str]] = []
@@ -140,13 +143,13 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
         if entity["created_at"] > entry.executed_at:
             kind = REUSED if entry.state == DONE else None
             return Skip(target, "another row has its id now", entry.firm_id), "", kind
-        plan = self._look(run, entry)
+        plan, blockers = self._look(run, entry)
         if not plan.actions:
             return Skip(target, "it is erased", entry.firm_id), "", None
         if entry.state == BEGUN:
             reason = "it was begun, and the journal does not say that it was completed"
             return Skip(target, reason, entry.firm_id), "", UNKNOWN
-        reason = f"request {entry.request_id} erased it; a restored backup brought it back"
+        reason = f"request {entry.request_id} erased it; a restored backup brought it back{blockers}"
         data = {"request": entry.request_id}
         return Action("erase_again", target, reason, entry.firm_id, plan.rows, data), plan.sha256, None
 
@@ -158,13 +161,16 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
                 settled = ledger.settle(kinds=list(ADVICE), firm_ids=tenant.firm_ids, category=Category.PURGE)
             run.count_findings(settled)
 
-    def _look(self, run: JobRun, entry: Entry) -> Plan:
+    def _look(self, run: JobRun, entry: Entry) -> tuple[Plan, str]:
+        """Plan what is left to erase; gives with it what forbids it, in words."""
         subject = Subject(entry.firm_id, entry.scope_type, entry.entity_id)
         tenant = run.tenants([entry.firm_id])[0]
         with run.temporary_tables(["create_erasure_selection"], "drop_erasure_selection"):
             with run.read(tenant, snapshot=True) as tx:
                 covered = preview(run, tx, subject)
-            return plan_erasure(covered.found, firm_id=entry.firm_id, subject=str(subject))
+            blockers = ", ".join(f"{name} ({rows})" for name, rows in covered.found.blockers.items() if rows)
+            plan = plan_erasure(covered.found, firm_id=entry.firm_id, subject=str(subject))
+            return plan, f"; blocked by {blockers}" if blockers else ""
 
     def _erase(self, run: JobRun, entry: Entry, plan_sha256: str) -> None:
         """Erase again, unless something forbids it by now.

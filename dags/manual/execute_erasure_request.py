@@ -10,7 +10,8 @@ it is rejected. If the data changes in the meantime, nothing is done and a new r
 
 Ledger amounts, dates and the audit trail's structure stay; stored files go with all their versions. Afterwards every
 text and JSON column of the firm is searched for the person's addresses and numbers: anything left is an error that says
-where, and the request stays open. A second run of a completed request changes nothing.
+where, and the request stays open. A run that was stopped is taken up by the next one; the result on the request counts
+what all of them erased, under the plan that was approved. A second run of a completed request changes nothing.
 
     airflow dags trigger execute_erasure_request --conf '{"request_id": 789, "dry_run": true}'
 """

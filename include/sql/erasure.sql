@@ -6,8 +6,10 @@ FROM core_erasure_request AS request
 WHERE request.id = %(request_id)s AND request.firm_id = ANY(%(firm_ids)s)
 
 -- name: journal_entry
--- What the journal says of a request.
-SELECT id, state, plan_sha256 FROM cp_ops.erasure WHERE firm_id = %(firm_id)s AND request_id = %(request_id)s
+-- What the journal says of a request over an entity.
+SELECT id, state, plan_sha256 FROM cp_ops.erasure
+WHERE firm_id = %(firm_id)s AND request_id = %(request_id)s AND scope_type = %(scope_type)s
+  AND entity_id::text = %(entity_id)s
 
 -- name: contact_of_firm
 -- The contact, if it is one of the firm's.
@@ -28,6 +30,21 @@ SELECT id FROM documents_documents WHERE id = %(entity_id)s AND firm_id = %(firm
 SELECT engagement.id FROM clients_engagement AS engagement
 JOIN clients_client AS client ON client.id = engagement.client_id
 WHERE engagement.id = %(entity_id)s AND client.firm_id = %(firm_id)s
+
+-- name: entity_created
+-- Since when the row is there that has an entity's id now; no row when the firm has none of that id.
+SELECT created_at FROM (
+    SELECT 'contact' AS scope_type, contact.id, client.firm_id, contact.created_at FROM clients_contact AS contact
+    JOIN clients_client AS client ON client.id = contact.client_id
+    UNION ALL
+    SELECT 'account', id, firm_id, created_at FROM clients_client
+    UNION ALL
+    SELECT 'document', id, firm_id, created_at FROM documents_documents
+    UNION ALL
+    SELECT 'engagement', engagement.id, client.firm_id, engagement.created_at FROM clients_engagement AS engagement
+    JOIN clients_client AS client ON client.id = engagement.client_id
+) AS entity
+WHERE scope_type = %(scope_type)s AND id = %(entity_id)s AND firm_id = %(firm_id)s
 
 -- name: same_address_contacts
 -- The firm's contacts with the address of this one: the same person, at another client of the firm.
@@ -136,13 +153,43 @@ WHERE NOT EXISTS (
 )
 
 -- name: begin_erasure
--- Enter the erasure into the journal, or take up one that was started.
-INSERT INTO cp_ops.erasure
+-- Enter the erasure into the journal, or take up one that was started; its counts go on, completed ones have none.
+INSERT INTO cp_ops.erasure AS known
     (firm_id, request_id, scope_type, entity_id, state, plan_sha256, started_at, started_by_run)
 VALUES (%(firm_id)s, %(request_id)s, %(scope_type)s, %(entity_id)s, 'started', %(plan_sha256)s, %(now)s, %(run_id)s)
-ON CONFLICT (firm_id, request_id) DO UPDATE
-SET plan_sha256 = excluded.plan_sha256, started_by_run = excluded.started_by_run, state = 'started'
+ON CONFLICT (firm_id, request_id, scope_type, entity_id) DO UPDATE
+SET plan_sha256 = excluded.plan_sha256, started_by_run = excluded.started_by_run, state = 'started',
+    earlier_plans = CASE
+        WHEN known.state = 'completed' THEN '{}'
+        WHEN known.plan_sha256 = excluded.plan_sha256 THEN known.earlier_plans
+        ELSE known.earlier_plans || known.plan_sha256
+    END
 RETURNING id
+
+-- name: begin_replay
+-- Enter a replayed entry into the journal as what it is, an erasure that was completed; counts of a killed replay go on.
+INSERT INTO cp_ops.erasure AS known
+    (firm_id, request_id, scope_type, entity_id, state, plan_sha256, started_at, started_by_run, completed_at)
+VALUES (%(firm_id)s, %(request_id)s, %(scope_type)s, %(entity_id)s, 'completed', %(plan_sha256)s, %(executed_at)s,
+        %(run_id)s, %(executed_at)s)
+ON CONFLICT (firm_id, request_id, scope_type, entity_id) DO UPDATE
+SET plan_sha256 = excluded.plan_sha256, state = 'completed', completed_at = excluded.completed_at,
+    counts = CASE WHEN known.state = 'completed' THEN known.counts ELSE '{}' END
+RETURNING id
+
+-- name: count_erased
+-- Add to what the erasure under way has erased.
+UPDATE cp_ops.erasure
+SET counts = counts || jsonb_build_object(%(counted)s::text, coalesce((counts ->> %(counted)s::text)::bigint, 0) + %(rows)s)
+WHERE id = %(erasure_id)s
+
+-- name: erased_so_far
+-- What the erasure under way has erased, all runs together, and under which plans.
+SELECT counts, plan_sha256, earlier_plans FROM cp_ops.erasure WHERE id = %(erasure_id)s
+
+-- name: approved_tables
+-- The tables with rows that were approved for erasure.
+SELECT DISTINCT table_name FROM cp_ops.erasure_row WHERE erasure_id = %(erasure_id)s ORDER BY 1
 
 -- name: keep_approved_rows
 -- Keep which rows were approved, for a run that resumes.
@@ -164,19 +211,38 @@ SET status = 'failed', error_message = %(error)s, updated_at = %(now)s
 WHERE id = %(request_id)s AND firm_id = %(firm_id)s AND status = 'executing'
 
 -- name: request_completed
--- Store the result on the request.
+-- Store the result on the request; no row when it is no longer being executed, or is about something else now.
 UPDATE core_erasure_request
 SET status = 'completed', executed_at = %(now)s, execution_result = %(result)s, error_message = '',
     audit_events = audit_events || jsonb_build_array(jsonb_build_object(
         'event', 'executed', 'at', %(now)s::timestamptz, 'run', %(run_id)s::bigint, 'plan', %(plan_sha256)s::text)),
     updated_at = %(now)s
-WHERE id = %(request_id)s AND firm_id = %(firm_id)s AND status <> 'completed'
+WHERE id = %(request_id)s AND firm_id = %(firm_id)s AND status = 'executing'
+  AND scope_type = %(scope_type)s AND ltrim(scope_entity_id, '0') = %(entity_id)s::bigint::text
+
+-- name: request_replayed
+-- Store the result on a request that a restored backup holds as approved or begun: of this very erasure, not of a later
+-- one under the same id, or about the same entity.
+UPDATE core_erasure_request
+SET status = 'completed', executed_at = %(executed_at)s, execution_result = %(result)s, error_message = '',
+    audit_events = audit_events || jsonb_build_array(jsonb_build_object(
+        'event', 'erased_again', 'at', %(now)s::timestamptz, 'run', %(run_id)s::bigint, 'plan', %(plan_sha256)s::text)),
+    updated_at = %(now)s
+WHERE id = %(request_id)s AND firm_id = %(firm_id)s AND status IN ('approved', 'executing', 'failed')
+  AND scope_type = %(scope_type)s AND ltrim(scope_entity_id, '0') = %(entity_id)s::bigint::text
+  AND approved_by_id IS NOT NULL AND approved_by_id IS DISTINCT FROM requested_by_id
+  AND created_at <= %(executed_at)s
 
 -- name: complete_erasure
--- Complete the journal's entry.
+-- Complete the journal's entry; gives when.
 UPDATE cp_ops.erasure
-SET state = 'completed', completed_at = clock_timestamp(), result = %(result)s
+SET state = 'completed', completed_at = clock_timestamp(), result = %(result)s, counts = '{}'
 WHERE id = %(erasure_id)s
+RETURNING completed_at
+
+-- name: complete_replay
+-- Add what was erased again to the entry's result.
+UPDATE cp_ops.erasure SET result = result || %(result)s, counts = '{}' WHERE id = %(erasure_id)s
 
 -- name: drop_approved_rows
 -- Forget which rows were approved: the erasure is complete.
@@ -218,9 +284,13 @@ FROM information_schema.columns
 WHERE table_schema = current_schema() AND character_maximum_length IS NOT NULL
 
 -- name: completed_erasures
--- The journal, oldest first.
-SELECT firm_id, request_id, scope_type, entity_id, plan_sha256, completed_at
-FROM cp_ops.erasure WHERE state = 'completed' ORDER BY completed_at, id
+-- The erasures that were completed, oldest first.
+SELECT firm_id, request_id, scope_type, entity_id, plan_sha256, completed_at AS executed_at
+FROM cp_ops.erasure WHERE completed_at IS NOT NULL ORDER BY completed_at, id
+
+-- name: begun_erasures
+-- The erasures that are under way, or were stopped: the database knows of them, and of what became of their requests.
+SELECT firm_id, request_id, scope_type, entity_id FROM cp_ops.erasure WHERE state = 'started'
 
 -- name: selected_rows
 -- How many rows of which table are selected.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 
@@ -10,13 +11,13 @@ import pytest
 
 from cp_ops.hooks.object_eraser import S3ObjectEraser
 from cp_ops.privacy.erasure import ExecuteErasureRequest
-from cp_ops.privacy.erasure_execution import RemainsError
+from cp_ops.privacy.erasure_execution import Execution, RemainsError
 from cp_ops.privacy.erasure_plan import ErasureBlockedError
 from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, PlanChangedError, RemoteRefusedError
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms
 from sandbox.world.documents import StoredFile
 from sandbox.world.encryption import SANDBOX_DEFAULT_KEY_ID, SANDBOX_MASTER_KEY
-from tests.integration.killed import let_leases_expire, run_killed
+from tests.integration.killed import let_leases_expire, run_killed, run_killed_at
 
 PERSON = {"first_name": "Quentin", "last_name": "Zuckmayer", "email": "quentin.zuckmayer@nowhere.example",
           "phone": "+1 555 010 7788", "mobile_phone": "+15550107799", "notes": "Prefers mail to Quentin"}  # fmt: skip
@@ -436,6 +437,7 @@ def test_killed_at_any_write_the_next_run_converges_and_half_a_person_is_never_c
     before_b = firm_dump(db, people.firm_b.id)
     client = people.firm_a.client("Elm")
     killed_with_everything = killed_with_nothing = 0
+    certified = set()
     for exchange in range(1, 200):
         person = PERSON | {
             "email": f"quentin.{exchange}@nowhere.example",
@@ -456,16 +458,23 @@ def test_killed_at_any_write_the_next_run_converges_and_half_a_person_is_never_c
         else:
             killed_with_everything += 1
             assert contact.row()["email"] == person["email"], exchange
+        if killed:
+            let_leases_expire(runner)
+            execute(runner, request, approved=approved)
+        result = request.row()["execution_result"]
+        assert result["plan"] == approved, exchange
+        certified.add(
+            json.dumps([result[name] for name in ("tables", "rows_erased", "kept")], sort_keys=True)
+        )
         if not killed:
             break
-        let_leases_expire(runner)
-        execute(runner, request, approved=approved)
         assert request.row()["status"] == "completed", exchange
         assert "quentin" not in str((contact.row(), ticket.row())).lower(), exchange
     else:
         pytest.fail("never got through")
     assert killed_with_everything > 15
     assert killed_with_nothing == 1, "only the run that was not killed"
+    assert len(certified) == 1, "a resumed erasure certifies what one that was not killed does"
     assert firm_dump(db, people.firm_b.id) == before_b
 
 
@@ -479,6 +488,80 @@ def test_a_resumed_run_covers_only_what_was_approved(runner, db, people):
     people.client_a.ticket("New", contact_name="Quentin Zuckmayer", contact_email=PERSON["email"])
     with pytest.raises(PlanChangedError, match="rows have come up since the erasure was approved"):
         execute(runner, request, approved=approved)
+
+
+def test_a_resumed_erasure_certifies_the_approved_plan_and_all_that_was_erased(runner, db, people):
+    request = request_for(people.firm_a, people.contact_a, people)
+    shown = execute(runner, request, dry_run=True)
+    approved = f"sha256:{shown.plan_sha256}"
+    task = people.firm_a.client("Elm").project().task(f"Mail {PERSON['email']}")
+    with pytest.raises(RemainsError):
+        execute(runner, request, approved=approved)
+    first = runner.last.plan_sha256
+    db.execute("DELETE FROM projects_tasks WHERE id = %s", (task,))
+    resumed = execute(runner, request, approved=approved)
+    assert resumed.plan_sha256 != first, "the rest of the plan is not the plan"
+    row = request.row()
+    result = row["execution_result"]
+    assert result["plan"] == approved
+    assert result["earlier_plans"] == []
+    assert [event["plan"] for event in row["audit_events"]] == [shown.plan_sha256]
+    assert result["rows_erased"] == shown.planned == sum(result["tables"].values())
+    assert result["tables"]["support_tickets"] == result["tables"]["clients_contact"] == 1
+    assert result["kept"] == ["clients_contact.country"]
+    assert db.execute("SELECT plan_sha256, result, counts FROM cp_ops.erasure").fetchall() == [
+        (shown.plan_sha256, result, {})
+    ]
+
+
+def test_an_erasure_that_was_approved_anew_certifies_both_plans_and_all_that_was_erased(runner, db, people):
+    request = request_for(people.firm_a, people.contact_a, people)
+    shown = execute(runner, request, dry_run=True)
+    task = people.firm_a.client("Elm").project().task(f"Mail {PERSON['email']}")
+    with pytest.raises(RemainsError):
+        execute(runner, request, approved=f"sha256:{shown.plan_sha256}")
+    db.execute("DELETE FROM projects_tasks WHERE id = %s", (task,))
+    rest = execute(runner, request, dry_run=True)
+    execute(runner, request, approved=f"sha256:{rest.plan_sha256}")
+    result = request.row()["execution_result"]
+    assert result["plan"] == f"sha256:{rest.plan_sha256}"
+    assert result["earlier_plans"] == [f"sha256:{shown.plan_sha256}"]
+    assert result["rows_erased"] == shown.planned
+
+
+def test_a_resumed_erasure_certifies_the_files_that_were_deleted_before(runner, s3, clients, people):
+    keys = ("letters/quentin.pdf", "letters/quentin-2.pdf")
+    for key in keys:
+        s3.client.put_object(Bucket=s3.name, Key=key, Body=b"x")
+    stored = [StoredFile(bucket=s3.name, key=key) for key in keys]
+    document = people.firm_a.document("quentin.pdf", client=people.client_a, versions=stored)
+    request = request_for(people.firm_a, document, people)
+    assert run_killed_at(
+        lambda: execute(runner, request, clients),
+        "cp_ops.privacy.erasure_execution:Execution.erase_dependants",
+        before=True,
+    )
+    let_leases_expire(runner)
+    assert [versions_of(s3, key) for key in keys] == [[], []]
+    outcome = execute(runner, request, clients)
+    assert outcome.numbers["objects_deleted"] == 0
+    assert request.row()["execution_result"]["objects_deleted"] == 2
+
+
+def test_a_request_that_was_changed_while_it_was_executed_is_not_completed(runner, people, monkeypatch):
+    """Somebody points it at another entity after the begin: what was erased is not what it names."""
+    request = request_for(people.firm_a, people.contact_a, people)
+    erase = Execution.erase_dependants
+
+    def change(self):
+        request.update(scope_entity_id=str(people.colleague_a.id))
+        erase(self)
+
+    monkeypatch.setattr(Execution, "erase_dependants", change)
+    with pytest.raises(PlanChangedError, match="no longer about"):
+        execute(runner, request)
+    assert request.row()["status"] == "failed"
+    assert people.contact_a.row()["email"] == PERSON["email"]
 
 
 def test_two_runs_at_once_are_one(runner, db, people):

@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from cp_ops.privacy import erasure_journal
+from cp_ops.privacy.erasure_certificate import certificate
 from cp_ops.privacy.erasure_execution import Execution
+from cp_ops.privacy.erasure_journal import BEGUN, Entry
 from cp_ops.privacy.erasure_objects import ObjectEraser, delete_objects
 from cp_ops.privacy.erasure_plan import approval_text, plan_erasure, require_unblocked
 from cp_ops.privacy.erasure_preview import SCOPES, Covered, Subject, preview
 from cp_ops.runtime import audit
-from cp_ops.runtime.errors import LeaseLostError, OptionsError, translate
+from cp_ops.runtime.errors import LeaseLostError, OptionsError, PlanChangedError, translate
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
-    from cp_ops.privacy.erasure_search import Searched
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.field_encryption import FieldEncryption
-    from cp_ops.runtime.plan import Plan
 
 UPDATES = ("SELECT", "UPDATE")
 NEEDS = (
-    Table("core_erasure_request", ("id", "firm_id", "status", "scope_type", "execution_result", "audit_events"), UPDATES),
+    Table("core_erasure_request", ("id", "firm_id", "status", "scope_type", "scope_entity_id", "execution_result", "audit_events"), UPDATES),
     Table("clients_client", ("id", "firm_id", "retainer_balance", "retainer_hours_balance"), UPDATES),
     Table("clients_contact", ("id", "client_id", "email"), UPDATES),
     Table("clients_engagement", ("id", "client_id", "status", "contract_id"), UPDATES),
@@ -110,9 +111,16 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         """Preview, then erase unless it is a dry run."""
         request, tenant = find_request(run, options.request_id)
         with run.read(tenant) as tx:
-            entry = tx.one("journal_entry", firm_id=request.firm_id, request_id=request.id)
+            entry = tx.one(
+                "journal_entry",
+                firm_id=request.firm_id,
+                request_id=request.id,
+                scope_type=request.scope_type,
+                entity_id=request.entity_id.lstrip("0"),
+            )
         if request.status == "completed":
             run.skip("the request is completed already: nothing to do")
+            erasure_journal.catch_up(run)
             return
         resumable = entry is not None and entry["state"] == "started"
         require_approved(request, resumable=resumable)
@@ -137,7 +145,7 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
             require_unblocked(covered.found.blockers)
             approved = entry["plan_sha256"] if resumed and entry else plan.sha256
             execution = Execution(run, tenant, subject, covered, approved)
-            self._execute(run, request, execution, covered, plan, resumed=resumed)
+            self._execute(run, request, execution, covered, resumed=resumed)
 
     def _execute(
         self,
@@ -145,22 +153,22 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         request: Request,
         execution: Execution,
         covered: Covered,
-        plan: Plan,
         *,
         resumed: bool,
     ) -> None:
         tenant = run.tenants([request.firm_id])[0]
         erasure_id = execution.begin(request.id, resumed=resumed)
         try:
-            objects = self._delete_objects(run, request.firm_id, covered)
+            objects = self._delete_objects(run, request.firm_id, covered, execution)
             execution.erase_dependants()
             searched = execution.search()
             with run.write(tenant) as tx:
                 execution.hold(tx, request.id)
                 execution.erase_person(tx)
-                result = certificate(run, plan, execution, objects, searched)
-                erasure_journal.append(run.settings.erasure_journal, _entry(request, run, plan.sha256))
-                self._complete(run, tx, request, erasure_id, result, plan.sha256)
+                result = certificate(run, tx, erasure_id, covered, searched)
+                executed_at = self._complete(run, tx, request, erasure_id, result, execution.plan_sha256)
+                begun = _begun(request, execution.plan_sha256, executed_at)
+                erasure_journal.append(run.settings.erasure_journal, [begun])
         except LeaseLostError:
             raise
         except Exception as error:
@@ -169,15 +177,23 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         for table, rows in execution.counts.items():
             run.done(table, rows)
         run.note("objects_deleted", objects)
+        erasure_journal.catch_up(run)
 
-    def _delete_objects(self, run: JobRun, firm_id: int, covered: Covered) -> int:
+    def _delete_objects(self, run: JobRun, firm_id: int, covered: Covered, execution: Execution) -> int:
         if not covered.locations:
             return 0
         eraser, encryption = self._clients()
         with run.read() as tx, tx.in_domain("runtime") as runtime:
             firm = runtime.one("firms", firm_id=firm_id)
         assert firm is not None
-        return delete_objects(run, eraser, encryption, firm["kms_key_id"], covered.locations)
+        return delete_objects(
+            run,
+            eraser,
+            encryption,
+            firm["kms_key_id"],
+            covered.locations,
+            deleted_versions=execution.deleted_versions,
+        )
 
     def _complete(
         self,
@@ -187,19 +203,27 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         erasure_id: int,
         result: dict[str, Any],
         plan_sha256: str,
-    ) -> None:
+    ) -> datetime:
+        """Complete the request and the journal's entry; gives when."""
         from psycopg.types.json import Jsonb
 
-        tx.execute(
+        subject = request.subject()
+        if not tx.execute(
             "request_completed",
             request_id=request.id,
             firm_id=request.firm_id,
+            scope_type=subject.scope_type,
+            entity_id=subject.entity_id,
             result=Jsonb(result),
             plan_sha256=plan_sha256,
             run_id=run.run_id,
             now=run.now,
-        )
-        tx.execute("complete_erasure", erasure_id=erasure_id, result=Jsonb(result))
+        ):
+            raise PlanChangedError(
+                f"the request is no longer about {subject}: its person's own rows were kept"
+            )
+        completed = tx.one("complete_erasure", erasure_id=erasure_id, result=Jsonb(result))
+        assert completed is not None
         tx.execute("drop_approved_rows", erasure_id=erasure_id)
         audit.record_run(
             tx,
@@ -209,6 +233,8 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
             run_id=run.run_id,
             counts={request.firm_id: {"request": request.id, "rows_erased": result["rows_erased"]}},
         )
+        executed_at: datetime = completed["completed_at"]
+        return executed_at
 
     def _fail(self, run: JobRun, tenant: Tenant, request: Request, message: str) -> None:
         with run.write(tenant) as tx:
@@ -217,10 +243,10 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
             )
 
 
-def _entry(request: Request, run: JobRun, plan_sha256: str) -> erasure_journal.Entry:
+def _begun(request: Request, plan_sha256: str, executed_at: datetime) -> Entry:
     subject = request.subject()
-    return erasure_journal.Entry(
-        request.firm_id, request.id, subject.scope_type, subject.entity_id, plan_sha256, run.now.isoformat()
+    return Entry(
+        request.firm_id, request.id, subject.scope_type, subject.entity_id, plan_sha256, executed_at, BEGUN
     )
 
 
@@ -262,19 +288,3 @@ def require_approved(request: Request, *, resumable: bool) -> None:
             f"request {request.id} was approved by the person who made it",
             "Somebody else must approve it",
         )
-
-
-def certificate(
-    run: JobRun, plan: Plan, execution: Execution, objects: int, searched: Searched
-) -> dict[str, Any]:
-    """Give what the request and the journal keep of the execution: counts and hashes, no values."""
-    return {
-        "run": run.run_id,
-        "plan": f"sha256:{plan.sha256}",
-        "executed_at": run.now.isoformat(),
-        "tables": dict(sorted(execution.counts.items())),
-        "rows_erased": sum(execution.counts.values()),
-        "objects_deleted": objects,
-        "kept": sorted({skip.target for skip in plan.skips}),
-        "search": {"tables": searched.tables, "columns": searched.columns, "found": len(searched.remains)},
-    }

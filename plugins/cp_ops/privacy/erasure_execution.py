@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.composed import ComposedStatements, template
+from cp_ops.privacy.erasure_plan import MAIL, OBJECTS
 from cp_ops.privacy.erasure_preview import Covered, Subject, differs, places, selected, table_groups
 from cp_ops.privacy.erasure_search import Searched, is_somebodys_number, search_firm
 from cp_ops.runtime import audit
@@ -16,6 +17,7 @@ from cp_ops.runtime.errors import CpOpsError, PlanChangedError
 from cp_ops.runtime.findings import Finding, Severity
 
 if TYPE_CHECKING:
+    from cp_ops.privacy.erasure_journal import Entry
     from cp_ops.privacy.erasure_treatment import TreatedColumn
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.job import JobRun
@@ -30,15 +32,19 @@ class RemainsError(CpOpsError):
 
 
 class Execution:
-    """The writing steps of one erasure; each is a transaction of its own, or several."""
+    """The writing steps of one erasure; each is a transaction of its own, or several.
+
+    :param plan_sha256: the plan that was approved, also when this run carries out what an earlier one left of it.
+    """
 
     def __init__(
         self, run: JobRun, tenant: Tenant, subject: Subject, covered: Covered, plan_sha256: str
     ) -> None:
         self._run, self._tenant, self._subject, self._covered = run, tenant, subject, covered
-        self._plan_sha256 = plan_sha256
+        self.plan_sha256 = plan_sha256
         self._persons = set(covered.mapped.subjects.values())
         self.counts: dict[str, int] = {}
+        self._erasure_id = 0
 
     def begin(self, request_id: int, *, resumed: bool) -> int:
         """Enter the erasure into the journal and mark the request; gives the journal's id.
@@ -61,19 +67,43 @@ class Execution:
         return erasure_id
 
     def journal(self, tx: Transaction, request_id: int) -> int:
-        """Enter the erasure into the journal."""
+        """Enter the erasure into the journal, which counts from now on what is erased."""
         row = tx.one(
             "begin_erasure",
             firm_id=self._subject.firm_id,
             request_id=request_id,
             scope_type=self._subject.scope_type,
             entity_id=self._subject.entity_id,
-            plan_sha256=self._plan_sha256,
+            plan_sha256=self.plan_sha256,
             now=self._run.now,
             run_id=self._run.run_id,
         )
         assert row is not None
-        return int(row["id"])
+        self._erasure_id = int(row["id"])
+        return self._erasure_id
+
+    def replay(self, entry: Entry) -> int:
+        """Enter an erasure that is carried out again; gives the journal's id."""
+        with self._run.write(self._tenant) as tx:
+            row = tx.one(
+                "begin_replay",
+                **entry.key._asdict(),
+                plan_sha256=entry.plan_sha256,
+                executed_at=entry.executed_at,
+                run_id=self._run.run_id,
+            )
+        assert row is not None
+        self._erasure_id = int(row["id"])
+        return self._erasure_id
+
+    def deleted_versions(self, versions: int) -> None:
+        """Count deleted versions of stored files, at once: they do not come back."""
+        with self._run.write(self._tenant) as tx:
+            self._count_erased(tx, OBJECTS, versions)
+
+    def _count_erased(self, tx: Transaction, counted: str, rows: int) -> None:
+        if rows:
+            tx.execute("count_erased", erasure_id=self._erasure_id, counted=counted, rows=rows)
 
     def erase_dependants(self) -> None:
         """Erase what hangs on the person, table by table, in batches."""
@@ -87,7 +117,8 @@ class Execution:
             rows = tx.execute(
                 "forget_mails_of_person", firm_id=self._subject.firm_id, **self._covered.mail_params
             )
-        self._count("cp_ops.mail", rows)
+            self._count_erased(tx, MAIL, rows)
+        self._count(MAIL, rows)
 
     def search(self) -> Searched:
         """Search the firm for what identifies the person.
@@ -197,6 +228,7 @@ class Execution:
         )
         values = {"vias": list(vias), "after": after, "batch": BATCH, "now": self._run.now}
         (row,) = ComposedStatements(tx, self._run.outcome).rows(f"erasing {table}", query, values)
+        self._count_erased(tx, table, row["rows"])
         return row
 
     def _count(self, table: str, rows: int) -> None:

@@ -1,8 +1,17 @@
-"""The journal outside the database: one JSON line per completed erasure, so that it survives a restored backup.
+"""The journal outside the database: JSON lines that say which erasures were begun and done; survives a restored backup.
 
-Ids, counts and hashes only. The file is a plain file of a folder that is backed up apart from the database, named by
-setting [cp_ops] erasure_journal. A line is appended and forced to disk before the database is told that the erasure is
-complete: a line too many is harmless (the same request is erased once), a line too few would not be.
+Ids and hashes only. The file is a plain file of a folder that is backed up apart from the database, named by setting
+[cp_ops] erasure_journal. Each line is forced to disk:
+
+- *begun*, before the erasure's commit: a journal that cannot be written stops the erasure. Nothing is erased because of
+  it, so a line too many is harmless: the commit may have failed, the request may have been rejected.
+- *done*, after the commit. A kill in between loses nothing: the database knows that the erasure is completed, and the
+  next run of execute_erasure_request or replay_erasures adds the line.
+
+Only a *done* line is replayed. Lines without a state are of executed erasures, from before there were states.
+
+A restored backup hands out ids again: an entry is of one entity under one request, and ``executed_at`` says until when
+the entity's id meant what was erased.
 """
 
 from __future__ import annotations
@@ -11,36 +20,77 @@ import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cp_ops.runtime.errors import CpOpsError, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cp_ops.runtime.job import JobRun
+
+BEGUN, DONE = "begun", "done"
+
 
 class JournalError(CpOpsError):
     """The journal holds something that is no entry."""
 
 
+class Key(NamedTuple):
+    """What an entry is about; each of the ids alone may have been handed out again."""
+
+    firm_id: int
+    request_id: int
+    scope_type: str
+    entity_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One executed erasure."""
+    """One erasure, begun or done.
+
+    :param plan_sha256: the plan that was approved.
+    :param executed_at: when it was completed; with the time zone.
+    """
 
     firm_id: int
     request_id: int
     scope_type: str
     entity_id: int
     plan_sha256: str
-    executed_at: str
+    executed_at: datetime
+    state: str = DONE
+
+    @property
+    def key(self) -> Key:
+        """Give what the entry is about."""
+        return Key(self.firm_id, self.request_id, self.scope_type, self.entity_id)
+
+    def line(self) -> str:
+        """Give the entry as a line of the journal."""
+        return json.dumps(asdict(self) | {"executed_at": self.executed_at.isoformat()}, sort_keys=True) + "\n"
 
 
-def append(path: str, entry: Entry) -> None:
-    """Append an entry and force it to disk; nothing when it is there already. A line cut short by a kill is dropped.
+def newest(entries: Iterable[Entry], state: str) -> dict[Key, Entry]:
+    """Give the newest entry in a state of everything that there are entries about."""
+    found: dict[Key, Entry] = {}
+    for entry in entries:
+        known = found.get(entry.key)
+        if entry.state == state and (known is None or known.executed_at < entry.executed_at):
+            found[entry.key] = entry
+    return found
+
+
+def append(path: str, entries: Iterable[Entry]) -> None:
+    """Append the entries that are not there already and force them to disk. A line cut short by a kill is dropped.
+
+    An entry is there when a line of the same key and state is not older.
 
     :param path: setting erasure_journal; '' keeps no journal outside the database.
     :raises SettingError: when the file cannot be written.
+    :raises JournalError: naming the line that is no entry.
     """
     if not path:
         return
@@ -49,16 +99,33 @@ def append(path: str, entry: Entry) -> None:
         with os.fdopen(descriptor, "r+", encoding="utf-8") as journal:
             fcntl.flock(journal, fcntl.LOCK_EX)
             text = journal.read()
-            journal.truncate(len(text[: text.rfind("\n") + 1].encode()))
-            known = {
-                (known.firm_id, known.request_id) for known in parse(text.splitlines(keepends=True), path)
-            }
-            if (entry.firm_id, entry.request_id) not in known:
-                journal.write(json.dumps(asdict(entry), sort_keys=True) + "\n")
-                journal.flush()
-                os.fsync(journal.fileno())
+            whole = text[: text.rfind("\n") + 1]
+            if whole != text:
+                journal.truncate(len(whole.encode()))
+            known = list(parse(whole.splitlines(keepends=True), path))
+            there = {state: newest(known, state) for state in (BEGUN, DONE)}
+            for entry in entries:
+                line = there[entry.state].get(entry.key)
+                if line is None or line.executed_at < entry.executed_at:
+                    there[entry.state][entry.key] = entry
+                    journal.write(entry.line())
+            journal.flush()
+            os.fsync(journal.fileno())
     except OSError as error:
         raise SettingError("erasure_journal", f"cannot be written ({error.strerror})") from None
+
+
+def executed(run: JobRun) -> list[Entry]:
+    """Read the journal that is in the database: the erasures that were completed."""
+    with run.read() as tx:
+        return tx.rows("completed_erasures", Entry)
+
+
+def catch_up(run: JobRun) -> None:
+    """Append a *done* line for each erasure that the database knows to be completed; nothing in a dry run."""
+    path = run.settings.erasure_journal
+    if path and not run.dry_run:
+        append(path, executed(run))
 
 
 def read(path: str) -> list[Entry]:
@@ -82,6 +149,21 @@ def parse(lines: Iterable[str], path: str) -> Iterator[Entry]:
         if not line.endswith("\n"):
             return
         try:
-            yield Entry(**json.loads(line))
-        except (ValueError, TypeError):
+            yield _entry(line)
+        except (ValueError, TypeError, KeyError):
             raise JournalError(f"{path}, line {number}: no entry of a journal of erasures") from None
+
+
+def _entry(line: str) -> Entry:
+    """Read an entry.
+
+    :raises ValueError: or TypeError, or KeyError, when it is none.
+    """
+    fields = json.loads(line)
+    entry = Entry(**fields | {"executed_at": datetime.fromisoformat(fields["executed_at"])})
+    numbers = (entry.firm_id, entry.request_id, entry.entity_id)
+    if not all(type(number) is int for number in numbers) or entry.state not in (BEGUN, DONE):
+        raise ValueError("wrong type or state")
+    if entry.executed_at.tzinfo is None:
+        raise ValueError("no time zone")
+    return entry

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-HEAD = "0006"
+HEAD = "0007"
 """The version that this package works with: the newest file in include/migrations/versions."""
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from cp_ops.privacy.erasure_identifiers import Identifiers, addresses_in_text
 from cp_ops.privacy.erasure_plan import (
     ErasureBlockedError,
     Findings,
@@ -16,8 +17,6 @@ from cp_ops.privacy.erasure_plan import (
     plan_erasure,
     require_unblocked,
 )
-from cp_ops.privacy.erasure_search import patterns
-from cp_ops.privacy.erasure_selection import Identifiers
 from cp_ops.privacy.personal_data import Erasure
 
 CHANGE = TableChanges(
@@ -124,4 +123,4 @@ def test_identifiers_are_addresses_long_numbers_and_full_names():
 
 
 def test_what_like_takes_for_a_wildcard_is_taken_literally():
-    assert patterns({"a_b%c\\d@x"}) == ["%a\\_b\\%c\\\\d@x%"]
+    assert addresses_in_text({"a_b%c\\d@x"}).patterns == ["%a\\_b\\%c\\\\d@x%"]

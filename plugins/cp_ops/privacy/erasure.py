@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from cp_ops.privacy import erasure_journal
-from cp_ops.privacy.erasure_execution import Execution
-from cp_ops.privacy.erasure_objects import ObjectEraser, delete_objects
+from cp_ops.privacy.erasure_execution import Execution, RemainsError
+from cp_ops.privacy.erasure_objects import ObjectEraser, delete_objects_unless_held
 from cp_ops.privacy.erasure_plan import approval_text, plan_erasure, require_unblocked
 from cp_ops.privacy.erasure_preview import SCOPES, Covered, Subject, preview
 from cp_ops.runtime import audit
@@ -119,7 +119,7 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         subject = request.subject()
         with run.temporary_tables(["create_erasure_selection"], "drop_erasure_selection"):
             with run.read(tenant, snapshot=True) as tx:
-                covered = preview(run, tx, subject)
+                covered = preview(run, tx, subject, search=True)
             plan = plan_erasure(covered.found, firm_id=request.firm_id, subject=str(subject))
             reasons = covered.mapped.reasons
             self.approval_text = approval_text(
@@ -136,7 +136,7 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
                 return
             require_unblocked(covered.found.blockers)
             approved = entry["plan_sha256"] if resumed and entry else plan.sha256
-            execution = Execution(run, tenant, subject, covered, approved)
+            execution = Execution(run, tenant, subject, covered, approved, respects_holds=True)
             self._execute(run, request, execution, covered, plan, resumed=resumed)
 
     def _execute(
@@ -164,6 +164,8 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         except LeaseLostError:
             raise
         except Exception as error:
+            if isinstance(error, RemainsError) and error.unreported:
+                execution.report(error.unreported)
             self._fail(run, tenant, request, str(translate(error, doing=self.command)))
             raise
         for table, rows in execution.counts.items():
@@ -177,7 +179,16 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         with run.read() as tx, tx.in_domain("runtime") as runtime:
             firm = runtime.one("firms", firm_id=firm_id)
         assert firm is not None
-        return delete_objects(run, eraser, encryption, firm["kms_key_id"], covered.locations)
+        tenant = run.tenants([firm_id])[0]
+        return delete_objects_unless_held(
+            run,
+            tenant,
+            firm_id,
+            eraser,
+            encryption,
+            kms_key_id=firm["kms_key_id"],
+            locations=covered.locations,
+        )
 
     def _complete(
         self,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cp_ops.privacy.erasure_plan import require_unblocked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.job import JobRun
 
@@ -21,12 +26,46 @@ class ObjectEraser(Protocol):
         ...
 
 
+def delete_objects_unless_held(
+    run: JobRun,
+    tenant: Tenant,
+    firm_id: int,
+    eraser: ObjectEraser,
+    encryption: FieldEncryption,
+    *,
+    kms_key_id: str,
+    locations: Iterable[Mapping[str, Any]],
+) -> int:
+    """Delete the objects of stored locations, document by document; gives how many versions went.
+
+    All documents are looked at before the first object goes; each is locked while its objects go, so that nobody sets a
+    legal hold on it meanwhile.
+
+    :param locations: rows as of `delete_objects`, with `document_ids`: every covered document that is stored there.
+    :raises ErasureBlockedError: when a document is under legal hold by now; its objects are still there.
+    """
+    stored = sorted(locations, key=itemgetter("document_ids"))
+    with run.write(tenant) as tx:
+        _require_unheld(tx, firm_id, {key for location in stored for key in location["document_ids"]})
+    deleted = 0
+    for document_ids, theirs in groupby(stored, key=itemgetter("document_ids")):
+        with run.write(tenant) as tx:
+            _require_unheld(tx, firm_id, document_ids)
+            deleted += delete_objects(run, eraser, encryption, kms_key_id, theirs)
+    return deleted
+
+
+def _require_unheld(tx: Transaction, firm_id: int, document_ids: Iterable[int]) -> None:
+    row = tx.one("lock_documents", firm_id=firm_id, document_ids=sorted(document_ids))
+    require_unblocked({"legal hold": row["rows"] if row else 0})
+
+
 def delete_objects(
     run: JobRun,
     eraser: ObjectEraser,
     encryption: FieldEncryption,
     kms_key_id: str,
-    locations: Iterable[Mapping[str, str]],
+    locations: Iterable[Mapping[str, Any]],
 ) -> int:
     """Delete the objects of these stored locations; gives how many versions went.
 

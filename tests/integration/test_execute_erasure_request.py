@@ -416,6 +416,21 @@ def letters(s3, people):
     return documents
 
 
+def test_a_hold_on_a_document_without_a_file_keeps_the_files_of_the_others(
+    runner, s3, clients, db, people, letters
+):
+    bare = people.firm_a.document(client=people.client_a, s3_key="", s3_bucket="")
+    request = request_for(people.firm_a, people.client_a, people)
+
+    def hold_it():
+        set_hold(db, bare)
+        return clients()
+
+    with pytest.raises(ErasureBlockedError, match=r"legal hold \(1\)"):
+        execute(runner, request, hold_it)
+    assert [len(versions_of(s3, name)) for name in ("one.pdf", "two.pdf")] == [1, 1]
+
+
 def set_hold(db, document):
     db.execute("UPDATE documents_documents SET legal_hold = true WHERE id = %s", (document.id,))
 
@@ -665,6 +680,38 @@ def test_a_conversation_with_a_lead_loses_the_leads_number(runner, db, people):
         "SELECT phone_number FROM sms_conversations UNION ALL SELECT from_number FROM sms_messages"
     )
     assert [number.startswith("erased-") for (number,) in numbers.fetchall()] == [True, True]
+
+
+def test_what_the_application_logged_about_the_person_names_nobody_any_more(runner, db, people):
+    """A login that failed has an address and no account; a row's name in the trail holds its address."""
+    insert = ("INSERT INTO firm_audit_events (firm_id, category, action, severity, actor_email, actor_role, target_model,"
+              " target_id, target_repr, timestamp, reason, outcome, metadata, user_agent, request_id, review_notes)"
+              " VALUES (%s, 'AUTH', %s, 'INFO', %s, '', 'clients.Contact', '1', %s, now(), '', 'success', '{}', '', '', '')")  # fmt: skip
+    a = people.firm_a.id
+    db.execute(insert, (a, "login_failed", PERSON["email"], ""))
+    db.execute(insert, (a, "updated", "sam@x.example", f"Quentin <{PERSON['email']}>"))
+    db.execute(insert, (a, "viewed", "sam@x.example", "Olga <olga@nowhere.example>"))
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    rows = db.execute(
+        "SELECT action, actor_email, target_repr FROM firm_audit_events WHERE category = 'AUTH' ORDER BY id"
+    )
+    failed, updated, viewed = rows.fetchall()
+    assert re.fullmatch(r"erased-\d+@erased\.invalid", failed[1])
+    assert updated == ("updated", "sam@x.example", "")
+    assert viewed == ("viewed", "sam@x.example", "Olga <olga@nowhere.example>")
+
+
+def test_a_message_from_a_number_that_nobody_was_linked_to_is_the_persons(runner, db, people):
+    for number in ("+15550107799", "+15550107700"):
+        people.firm_a.insert("sms_messages", from_number=number, to_number="+41440000000", message_body="Hello",
+                             direction="inbound", status="received")  # fmt: skip
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    first, second = db.execute(
+        "SELECT from_number, to_number, message_body FROM sms_messages ORDER BY id"
+    ).fetchall()
+    assert first[0].startswith("erased-")
+    assert first[1:] == second[1:] == ("+41440000000", "Hello")
+    assert second[0] == "+15550107700"
 
 
 def test_a_namesake_is_pointed_out_and_stops_nothing(runner, db, people):

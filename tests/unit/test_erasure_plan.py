@@ -112,6 +112,16 @@ def test_an_address_alone_does_not_erase_the_rest_of_a_client():
     assert groups == {("primary_contact_email",): ["primary_contact_email"]}
 
 
+def test_a_value_that_mentions_the_person_goes_alone():
+    columns = {"event_data": (), "payer": (), "from_number": ("contact_id",)}
+    vias, passing = {"event_data", "from_number"}, frozenset({"event_data", "from_number"})
+    assert grouped_columns(columns, vias, passing) == {
+        ("event_data",): ["event_data"],
+        ("from_number",): ["from_number"],
+    }
+    assert grouped_columns(columns, {"", "event_data"}, passing)[("", "event_data")] == ["event_data"]
+
+
 def test_identifiers_are_addresses_long_numbers_and_full_names():
     known = Identifiers()
     known.learn({"email": "Q@X.example", "phone": "+1 555 010 7788", "phone_extension": "12", "first_name": "Quentin",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.composed import ComposedStatements, template
-from cp_ops.privacy.erasure_plan import require_unblocked
+from cp_ops.privacy.erasure_objects import require_unheld
 from cp_ops.privacy.erasure_preview import Covered, Subject, differs, places, selected, spared, table_groups
 from cp_ops.privacy.erasure_search import FirmSearch, Remains, Searched
 from cp_ops.runtime import audit
@@ -184,8 +184,7 @@ class Execution:
     def _require_unheld(self, tx: Transaction) -> None:
         """Refuse to commit what was done when one of the documents has come under legal hold."""
         if self._respects_holds:
-            row = tx.one("legal_holds", firm_id=self._subject.firm_id)
-            require_unblocked({"legal hold": row["rows"] if row else 0})
+            require_unheld(tx, self._subject.firm_id)
 
     def _erase(
         self, table: str, vias: tuple[str, ...], columns: list[TreatedColumn], tx: Transaction | None = None

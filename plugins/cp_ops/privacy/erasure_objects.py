@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cp_ops.privacy.erasure_plan import require_unblocked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
@@ -38,25 +38,33 @@ def delete_objects_unless_held(
 ) -> int:
     """Delete the objects of stored locations, document by document; gives how many versions went.
 
-    All documents are looked at before the first object goes; each is locked while its objects go, so that nobody sets a
+    All selected documents are looked at before the first object goes; each is locked while its objects go, so that nobody sets a
     legal hold on it meanwhile.
 
     :param locations: rows as of `delete_objects`, with `document_ids`: every covered document that is stored there.
     :raises ErasureBlockedError: when a document is under legal hold by now; its objects are still there.
     """
     stored = sorted(locations, key=itemgetter("document_ids"))
-    with run.write(tenant) as tx:
-        _require_unheld(tx, firm_id, {key for location in stored for key in location["document_ids"]})
+    with run.read(tenant) as tx:
+        require_unheld(tx, firm_id)
     deleted = 0
     for document_ids, theirs in groupby(stored, key=itemgetter("document_ids")):
         with run.write(tenant) as tx:
-            _require_unheld(tx, firm_id, document_ids)
+            require_unheld(tx, firm_id, document_ids)
             deleted += delete_objects(run, eraser, encryption, kms_key_id, theirs)
     return deleted
 
 
-def _require_unheld(tx: Transaction, firm_id: int, document_ids: Iterable[int]) -> None:
-    row = tx.one("lock_documents", firm_id=firm_id, document_ids=sorted(document_ids))
+def require_unheld(tx: Transaction, firm_id: int, document_ids: Sequence[int] | None = None) -> None:
+    """Refuse to go on when a document has come under legal hold.
+
+    :param document_ids: lock these; None looks at every selected document.
+    :raises ErasureBlockedError: with how many are held.
+    """
+    if document_ids is None:
+        row = tx.one("legal_holds", firm_id=firm_id)
+    else:
+        row = tx.one("lock_documents", firm_id=firm_id, document_ids=document_ids)
     require_unblocked({"legal hold": row["rows"] if row else 0})
 
 

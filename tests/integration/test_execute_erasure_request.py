@@ -888,14 +888,42 @@ def test_two_runs_at_once_are_one(runner, db, people):
 def test_under_row_level_security_the_same_is_erased(people, db, enable_row_level_security):
     people.firm_b.member(people.portal_account_a, role="staff")
     account = people.portal_account_a.row()
+    payload = {"customer": {"email": PERSON["email"]}}
+    for firm in (people.firm_a, people.firm_b):
+        firm.webhook_event("stripe", event_data=payload)
     before_b = firm_dump(db, people.firm_b.id)
     request = request_for(people.firm_a, people.contact_a, people)
     execute(enable_row_level_security(), request)
+    payloads = db.execute("SELECT event_data FROM finance_stripe_webhook_events ORDER BY firm_id").fetchall()
+    assert payloads == [({},), (payload,)]
     status = db.execute("SELECT status FROM core_erasure_request WHERE id = %s", (request.id,)).fetchone()
     assert status == ("completed",)
     assert people.contact_a.row()["email"].endswith("@erased.invalid")
     assert people.portal_account_a.row() == account, "its membership is in a firm that the policy hides"
     assert firm_dump(db, people.firm_b.id) == before_b
+
+
+def test_under_row_level_security_leftovers_and_holds_are_seen_too(
+    people, db, s3, clients, letters, enable_row_level_security
+):
+    request = request_for(people.firm_a, people.client_a, people)
+    task = people.firm_a.client("Elm").project().task(f"Call {PERSON['email']}")
+    people.firm_b.client("Elm").project().task(f"Call {PERSON['email']}")
+    guarded = enable_row_level_security()
+    with pytest.raises(ErasureBlockedError, match=r"address or number left in projects_tasks\.title \(1\)"):
+        execute(guarded, request, clients)
+    db.execute("UPDATE projects_tasks SET title = 'Call' WHERE id = %s", (task,))
+
+    def hold_the_last():
+        set_hold(db, letters[1])
+        return clients()
+
+    with pytest.raises(ErasureBlockedError, match=r"legal hold \(1\)"):
+        execute(guarded, request, hold_the_last)
+    assert [len(versions_of(s3, name)) for name in ("one.pdf", "two.pdf")] == [1, 1]
+    db.execute("UPDATE documents_documents SET legal_hold = false")
+    execute(guarded, request, clients)
+    assert [len(versions_of(s3, name)) for name in ("one.pdf", "two.pdf")] == [0, 0]
 
 
 @pytest.mark.parametrize("status", ["suspended", "canceled"])

@@ -99,6 +99,14 @@ SELECT count(*) AS rows FROM documents_documents AS document
 WHERE document.firm_id = %(firm_id)s AND document.legal_hold
   AND document.id IN (SELECT row_id::bigint FROM erasure_selection WHERE table_name = 'documents_documents')
 
+-- name: lock_documents
+-- Lock documents until the transaction ends; how many of them are under legal hold.
+SELECT count(*) FILTER (WHERE document.legal_hold) AS rows
+FROM (
+    SELECT legal_hold FROM documents_documents
+    WHERE firm_id = %(firm_id)s AND id = ANY(%(document_ids)s) ORDER BY id FOR UPDATE
+) AS document
+
 -- name: object_locations
 -- Where the selected documents' objects are, each location once, unless a document that stays is there, too.
 WITH location AS (
@@ -110,7 +118,7 @@ WITH location AS (
     FROM documents_versions AS version
     WHERE version.firm_id = %(firm_id)s AND version.document_id = ANY(%(document_ids)s)
 )
-SELECT min(document_id) AS document_id, s3_bucket, s3_key
+SELECT min(document_id) AS document_id, array_agg(DISTINCT document_id ORDER BY document_id) AS document_ids, s3_bucket, s3_key
 FROM location
 WHERE s3_key <> '' AND s3_key NOT LIKE 'erased-%%' AND NOT EXISTS (
     SELECT FROM documents_documents AS other
@@ -249,24 +257,30 @@ UPDATE cp_ops.erasure SET result = result || %(result)s, counts = '{}' WHERE id 
 DELETE FROM cp_ops.erasure_row WHERE erasure_id = %(erasure_id)s
 
 -- name: mails_to_forget
--- Mails of the outbox to an erased address, or whose text holds an erased identifier.
+-- Mails of the outbox to an erased address, and sent ones to others whose text names it.
 SELECT count(*) AS rows FROM cp_ops.mail
 WHERE firm_id = %(firm_id)s AND forgotten_at IS NULL AND (
     recipient_key = ANY(%(recipient_keys)s)
-    OR lower(title || ' ' || body_text || ' ' || body_html) LIKE ANY(%(patterns)s)
+    OR (state = 'sent' AND lower(title || ' ' || body_text || ' ' || body_html) LIKE ANY(%(address_patterns)s)
+        AND lower(title || ' ' || body_text || ' ' || body_html) ~ ANY(%(address_expressions)s))
 )
 
 -- name: forget_mails_of_person
--- Remove address and text of those mails; one that was not sent yet never will be.
+-- Remove address and text of the mails to the person; one that was not sent yet never will be.
 UPDATE cp_ops.mail
 SET recipient = '', recipient_key = 'erased-' || id, title = '', body_text = '', body_html = '', attachments = '[]',
     forgotten_at = now(), claimed_until = NULL,
     state = CASE WHEN state = 'sent' THEN 'sent' ELSE 'failed' END,
     last_error = CASE WHEN state = 'sent' THEN '' ELSE 'recipient erased' END
-WHERE firm_id = %(firm_id)s AND forgotten_at IS NULL AND (
-    recipient_key = ANY(%(recipient_keys)s)
-    OR lower(title || ' ' || body_text || ' ' || body_html) LIKE ANY(%(patterns)s)
-)
+WHERE firm_id = %(firm_id)s AND forgotten_at IS NULL AND recipient_key = ANY(%(recipient_keys)s)
+
+-- name: forget_texts_about_person
+-- Remove the text of sent mails to others that name an erased address; who got them, and the business key, stay.
+UPDATE cp_ops.mail
+SET title = '', body_text = '', body_html = '', attachments = '[]'
+WHERE firm_id = %(firm_id)s AND forgotten_at IS NULL AND state = 'sent'
+  AND lower(title || ' ' || body_text || ' ' || body_html) LIKE ANY(%(address_patterns)s)
+  AND lower(title || ' ' || body_text || ' ' || body_html) ~ ANY(%(address_expressions)s)
 
 -- name: lock_request
 -- Hold the request and the journal's entry while the erasure completes.

@@ -1,5 +1,6 @@
 -- name: catalogue_tables
--- The application's tables with their columns, in order, and whether row-level security hides rows from the role.
+-- The tables that the role sees, with their columns, in order, and whether row-level security hides rows from it; not
+-- the outbox, whose mails are forgotten by statements of their own.
 SELECT class.relname::text AS table_name,
        array_agg(attribute.attname::text ORDER BY attribute.attnum) AS columns,
        array_agg(format_type(attribute.atttypid, NULL) ORDER BY attribute.attnum) AS types,
@@ -18,6 +19,7 @@ FROM pg_class AS class
 JOIN pg_attribute AS attribute ON attribute.attrelid = class.oid AND attribute.attnum > 0 AND NOT attribute.attisdropped
 WHERE class.relkind IN ('r', 'p') AND pg_table_is_visible(class.oid)
   AND class.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+  AND class.oid IS DISTINCT FROM to_regclass('cp_ops.mail')
 GROUP BY class.oid, class.relname
 ORDER BY class.relname
 

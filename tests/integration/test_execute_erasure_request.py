@@ -276,6 +276,57 @@ def test_the_same_person_at_another_client_of_the_firm_is_erased_too(runner, peo
     assert other.row()["email"].endswith("@erased.invalid")
 
 
+COMPANY = {"street_address": "1 Main St", "city": "Bern", "website": "https://larch.example",
+           "autopay_payment_method_id": "pm_1", "notes": "pays late"}  # fmt: skip
+
+
+def test_a_contact_who_was_the_prospects_does_not_take_the_company_with_it(runner, people):
+    prospect = people.firm_a.prospect("Larch a", primary_contact_name="Quentin Zuckmayer",
+                                      primary_contact_email=PERSON["email"])  # fmt: skip
+    people.client_a.update(source_prospect_id=prospect, **COMPANY)
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    client = people.client_a.row()
+    assert {name: client[name] for name in COMPANY} == COMPANY
+    assert client["company_name"] == "Larch a"
+    assert client["primary_contact_email"].endswith("@erased.invalid")
+
+
+def test_the_prospect_of_an_erased_account_goes_with_it(runner, db, people):
+    lead = people.firm_a.lead("Larch", contact_name="Olga Other", contact_email="olga@nowhere.example")
+    prospect = people.firm_a.prospect("Larch a", primary_contact_name="Paula Former",
+                                      primary_contact_email="paula@nowhere.example", lead_id=lead)  # fmt: skip
+    people.client_a.update(source_prospect_id=prospect, **COMPANY)
+    execute(runner, request_for(people.firm_a, people.client_a, people))
+    assert people.client_a.row()["notes"] == people.client_a.row()["street_address"] == ""
+    rows = db.execute("SELECT primary_contact_email FROM crm_prospects UNION ALL SELECT contact_email FROM crm_leads"
+                      " WHERE firm_id = %s", (people.firm_a.id,)).fetchall()  # fmt: skip
+    assert len(rows) == 3
+    assert all(email.endswith("@erased.invalid") for (email,) in rows)
+
+
+def test_the_lead_of_somebody_else_that_became_the_persons_prospect_stays(runner, db, people):
+    """The colleague asked first: her lead became the prospect whose contact is the person."""
+    lead = people.firm_a.lead(
+        "Larch", contact_name="Olga Other", contact_email="olga@nowhere.example", notes="warm"
+    )
+    people.firm_a.prospect("Larch a", primary_contact_name="Quentin Zuckmayer",
+                           primary_contact_email=PERSON["email"], lead_id=lead)  # fmt: skip
+    leads = "SELECT t::text FROM crm_leads t WHERE id = %s"
+    before = (people.colleague_a.row(), db.execute(leads, (lead,)).fetchall())
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    assert (people.colleague_a.row(), db.execute(leads, (lead,)).fetchall()) == before
+
+
+def test_the_prospect_of_somebody_else_that_came_of_the_persons_lead_stays(runner, db, people):
+    lead = people.firm_a.lead("Larch", contact_name="Quentin Zuckmayer", contact_email=PERSON["email"])
+    prospect = people.firm_a.prospect("Larch a", primary_contact_name="Olga Other", notes="warm", city="Bern",
+                                      primary_contact_email="olga@nowhere.example", lead_id=lead)  # fmt: skip
+    prospects = "SELECT t::text FROM crm_prospects t WHERE id = %s"
+    before = db.execute(prospects, (prospect,)).fetchall()
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    assert db.execute(prospects, (prospect,)).fetchall() == before
+
+
 def test_an_account_that_is_used_elsewhere_stays(runner, people):
     people.firm_b.member(people.portal_account_a, role="staff")
     before = people.portal_account_a.row()
@@ -355,6 +406,99 @@ def test_objects_that_s3_keeps_leave_the_document_as_it_is(runner, s3, people):
     assert "AccessDenied" in request.row()["error_message"]
 
 
+@pytest.fixture
+def letters(s3, people):
+    """Two stored documents of the client."""
+    documents = []
+    for name in ("one.pdf", "two.pdf"):
+        s3.client.put_object(Bucket=s3.name, Key=name, Body=b"x")
+        stored = StoredFile(bucket=s3.name, key=name)
+        documents.append(people.firm_a.document(name, client=people.client_a, versions=[stored]))
+    return documents
+
+
+def test_a_hold_on_a_document_without_a_file_keeps_the_files_of_the_others(
+    runner, s3, clients, db, people, letters
+):
+    bare = people.firm_a.document(client=people.client_a, s3_key="", s3_bucket="")
+    request = request_for(people.firm_a, people.client_a, people)
+
+    def hold_it():
+        set_hold(db, bare)
+        return clients()
+
+    with pytest.raises(ErasureBlockedError, match=r"legal hold \(1\)"):
+        execute(runner, request, hold_it)
+    assert [len(versions_of(s3, name)) for name in ("one.pdf", "two.pdf")] == [1, 1]
+
+
+def set_hold(db, document):
+    db.execute("UPDATE documents_documents SET legal_hold = true WHERE id = %s", (document.id,))
+
+
+def test_a_hold_that_is_set_after_the_preview_stops_before_anything_is_deleted(
+    runner, s3, clients, db, people, letters
+):
+    request = request_for(people.firm_a, people.client_a, people)
+
+    def hold_the_last():
+        set_hold(db, letters[1])
+        return clients()
+
+    with pytest.raises(ErasureBlockedError, match=r"legal hold \(1\)"):
+        execute(runner, request, hold_the_last)
+    assert [len(versions_of(s3, name)) for name in ("one.pdf", "two.pdf")] == [1, 1]
+    assert [document.row()["name"] for document in letters] == ["one.pdf", "two.pdf"]
+    assert people.contact_a.row()["email"] == PERSON["email"]
+    assert (request.row()["status"], "legal hold" in request.row()["error_message"]) == ("failed", True)
+
+
+def test_a_hold_that_is_set_between_two_documents_keeps_the_second_ones_objects(
+    runner, s3, clients, db, people, letters
+):
+    class HoldsTheSecond(Eraser):
+        def delete_versions(self, bucket, key):
+            deleted = super().delete_versions(bucket, key)
+            set_hold(db, letters[1])
+            return deleted
+
+    request = request_for(people.firm_a, people.client_a, people)
+    with pytest.raises(ErasureBlockedError, match=r"legal hold \(1\)"):
+        execute(runner, request, lambda: (HoldsTheSecond(s3.client), clients()[1]))
+    assert [len(versions_of(s3, name)) for name in ("one.pdf", "two.pdf")] == [0, 1]
+    assert letters[1].row()["name"] == "two.pdf"
+    assert people.contact_a.row()["email"] == PERSON["email"]
+
+
+def test_a_hold_cannot_be_set_while_the_documents_objects_are_being_deleted(
+    runner, s3, clients, db, people, letters
+):
+    class TriesToHold(Eraser):
+        def delete_versions(self, bucket, key):
+            db.execute("SET lock_timeout = '100ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                set_hold(db, letters[("one.pdf", "two.pdf").index(key)])
+            return super().delete_versions(bucket, key)
+
+    request = request_for(people.firm_a, people.client_a, people)
+    execute(runner, request, lambda: (TriesToHold(s3.client), clients()[1]))
+    assert request.row()["status"] == "completed"
+
+
+@pytest.mark.parametrize("step", ["erase_dependants", "search", "hold"])
+def test_a_hold_that_is_set_during_the_execution_keeps_what_is_left(
+    runner, clients, db, people, letters, monkeypatch, step
+):
+    meanwhile(monkeypatch, lambda: set_hold(db, letters[1]), at=step)
+    request = request_for(people.firm_a, people.client_a, people)
+    with pytest.raises(ErasureBlockedError, match=r"legal hold \(1\)"):
+        execute(runner, request, clients)
+    assert people.contact_a.row()["email"] == PERSON["email"]
+    assert request.row()["status"] == "failed"
+    if step == "erase_dependants":
+        assert [document.row()["name"] for document in letters] == ["one.pdf", "two.pdf"]
+
+
 def test_approval_is_bound_to_the_plan(runner, people):
     request = request_for(people.firm_a, people.contact_a, people)
     approved = f"sha256:{execute(runner, request, dry_run=True).plan_sha256}"
@@ -368,9 +512,41 @@ def test_approval_is_bound_to_the_plan(runner, people):
     assert request.row()["status"] == "completed"
 
 
-def test_what_the_map_does_not_reach_is_found_named_and_keeps_the_request_open(runner, db, people):
+def meanwhile(monkeypatch, do, at="erase_dependants"):
+    """Let something happen after the preview, once: before the step `at` of the execution."""
+    step = getattr(Execution, at)
+
+    def first(self, *args, **kwargs):
+        monkeypatch.setattr(Execution, at, step)
+        do()
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Execution, at, first)
+
+
+def test_what_the_map_does_not_reach_is_a_blocker_that_the_preview_names(runner, db, people):
     task = people.firm_a.client("Elm").project().task(f"Call Quentin, {PERSON['email']}")
     request = request_for(people.firm_a, people.contact_a, people)
+    before = firm_dump(db, people.firm_a.id)
+    job = ExecuteErasureRequest(no_objects)
+    runner(job, request_id=request.id, dry_run=True)
+    assert "Blockers: address or number left in projects_tasks.title (1)." in job.approval_text
+    assert not any(secret in job.approval_text.lower() for secret in SECRETS)
+    with pytest.raises(ErasureBlockedError, match=r"address or number left in projects_tasks\.title \(1\)"):
+        execute(runner, request)
+    assert firm_dump(db, people.firm_a.id) == before
+
+    db.execute("UPDATE projects_tasks SET title = 'Call' WHERE id = %s", (task,))
+    execute(runner, request)
+    assert request.row()["status"] == "completed"
+
+
+def test_what_the_application_writes_during_the_erasure_is_found_named_and_keeps_the_request_open(
+    runner, db, people, monkeypatch
+):
+    project = people.firm_a.client("Elm").project()
+    request = request_for(people.firm_a, people.contact_a, people)
+    meanwhile(monkeypatch, lambda: project.task(f"Call Quentin, {PERSON['email']}"))
     with pytest.raises(RemainsError, match=r"is still in projects_tasks\.title \(1\)"):
         execute(runner, request)
     assert request.row()["status"] == "failed"
@@ -380,10 +556,45 @@ def test_what_the_map_does_not_reach_is_found_named_and_keeps_the_request_open(r
         ("identifier_remains", "CRITICAL", f"contact:{people.contact_a.id}:projects_tasks.title")
     ]
 
-    db.execute("UPDATE projects_tasks SET title = 'Call' WHERE id = %s", (task,))
+    with pytest.raises(ErasureBlockedError, match=r"projects_tasks\.title \(1\)"):
+        execute(runner, request)
+    db.execute("UPDATE projects_tasks SET title = 'Call'")
     execute(runner, request)
     assert request.row()["status"] == "completed"
     assert db.execute("SELECT count(*) FROM cp_ops.finding WHERE resolved_at IS NULL").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("what", ["email", "phone"])
+def test_a_clients_note_that_names_the_person_is_not_certified_as_gone(runner, people, what):
+    """The client's row is covered only where it names its first contact: the note is not erased with it."""
+    people.client_a.update(notes=f"call {PERSON[what]}")
+    request = request_for(people.firm_a, people.contact_a, people)
+    with pytest.raises(ErasureBlockedError, match=r"address or number left in clients_client\.notes \(1\)"):
+        execute(runner, request)
+    assert request.row()["status"] == "approved"
+    people.client_a.update(notes="")
+    execute(runner, request)
+    assert request.row()["execution_result"]["search"]["found"] == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "where"), [("notes", "clients_client"), ("consent_source", "clients_client")]
+)
+@pytest.mark.parametrize("step", ["erase_dependants", "erase_person"])
+def test_a_person_table_that_is_written_meanwhile_is_searched_too(
+    runner, db, people, monkeypatch, step, column, where
+):
+    """Before the last transaction, and again inside it: nothing of the person has gone when it is found."""
+    before = people.contact_a.row()
+    meanwhile(monkeypatch, lambda: people.client_a.update(**{column: PERSON["email"]}), at=step)
+    request = request_for(people.firm_a, people.contact_a, people)
+    with pytest.raises(RemainsError, match=rf"is still in {where}\.{column} \(1\)"):
+        execute(runner, request)
+    assert people.contact_a.row() == before
+    assert request.row()["status"] == "failed"
+    assert db.execute("SELECT subject FROM cp_ops.finding WHERE resolved_at IS NULL").fetchall() == [
+        (f"contact:{people.contact_a.id}:{where}.{column}",)
+    ]
 
 
 def test_a_number_that_a_colleague_has_too_is_the_colleagues(runner, people):
@@ -394,8 +605,114 @@ def test_a_number_that_a_colleague_has_too_is_the_colleagues(runner, people):
 
 def test_a_number_in_free_text_is_found(runner, people):
     people.firm_a.client("Elm").project().task("Call back", description=f"on {PERSON['phone']}")
-    with pytest.raises(RemainsError, match=r"projects_tasks\.description \(1\)"):
+    with pytest.raises(ErasureBlockedError, match=r"projects_tasks\.description \(1\)"):
         execute(runner, request_for(people.firm_a, people.contact_a, people))
+
+
+def artifact(people, **columns):
+    firm = people.firm_a
+    return firm.insert("email_ingestion_artifacts", provider="gmail", external_message_id=f"m{firm.world.serial()}",
+                       thread_id="t", sent_at=firm.world.now, received_at=firm.world.now, **columns)  # fmt: skip
+
+
+def test_a_mail_that_the_person_wrote_or_got_is_erased(runner, db, people):
+    others = {"from_address": "olga@nowhere.example", "to_addresses": "sam@x.example", "subject": "Hello"}
+    artifact(people, from_address=PERSON["email"].title(), to_addresses="sam@x.example", subject="Hello")
+    artifact(people, **others | {"to_addresses": f"sam@x.example, Quentin <{PERSON['email']}>"})
+    artifact(people, **others | {"cc_addresses": PERSON["email"]})
+    artifact(people, **others | {"body_preview": f"{PERSON['email']} wrote:"})
+    artifact(people, **others)
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    rows = db.execute("SELECT from_address, to_addresses, cc_addresses, subject, body_preview"
+                      " FROM email_ingestion_artifacts ORDER BY id").fetchall()  # fmt: skip
+    assert re.fullmatch(r"erased-\d+@erased\.invalid", rows[0][0])
+    assert rows == [
+        (rows[0][0], "", "", "", ""),
+        ("olga@nowhere.example", "", "", "Hello", ""),
+        *[("olga@nowhere.example", "sam@x.example", "", "Hello", "")] * 3,
+    ]
+
+
+PAYLOADS = {"stripe": "event_data", "square": "event_data", "sms": "event_data", "docusign": "payload"}
+
+
+@pytest.mark.parametrize(("provider", "column"), PAYLOADS.items())
+def test_what_a_provider_sent_about_the_person_is_erased_and_about_others_stays(
+    runner, people, provider, column
+):
+    theirs = people.firm_a.webhook_event(provider, **{column: {"customer": {"email": PERSON["email"]}}})
+    number = people.firm_a.webhook_event(provider, **{column: {"From": "15550107799"}})
+    other = people.firm_a.webhook_event(provider, **{column: {"customer": {"email": "olga@nowhere.example"}}})
+    of_b = people.firm_b.webhook_event(provider, **{column: {"customer": {"email": PERSON["email"]}}})
+    before = [event.row() for event in (theirs, number, other, of_b)]
+    request = request_for(people.firm_a, people.contact_a, people)
+    execute(runner, request)
+    after = [event.row() for event in (theirs, number, other, of_b)]
+    erased = [row | {column: {}, "updated_at": None} for row in before[:2]]
+    assert [row | {"updated_at": None} for row in after[:2]] == erased
+    assert after[2:] == before[2:]
+    assert request.row()["status"] == "completed"
+
+
+def test_events_of_an_erased_accounts_invoices_and_payments_lose_their_payload(runner, people):
+    payment = people.client_a.payment("200.00")
+    of_invoice = people.firm_a.webhook_event(
+        "stripe", invoice_id=people.invoice_a.id, event_data={"name": "Larch"}
+    )
+    of_payment = people.firm_a.webhook_event("square", payment_id=payment.id, event_data={"name": "Larch"})
+    other = people.firm_a.webhook_event("stripe", event_data={"name": "Elm"})
+    execute(runner, request_for(people.firm_a, people.client_a, people))
+    assert [event.row()["event_data"] for event in (of_invoice, of_payment, other)] == [
+        {},
+        {},
+        {"name": "Elm"},
+    ]
+
+
+def test_a_conversation_with_a_lead_loses_the_leads_number(runner, db, people):
+    (lead,) = db.execute("SELECT id FROM crm_leads WHERE firm_id = %s", (people.firm_a.id,)).fetchone()
+    conversation = people.firm_a.insert(
+        "sms_conversations", phone_number="+15550107799", lead_id=lead, status="active"
+    )
+    people.firm_a.insert("sms_messages", conversation_id=conversation, lead_id=lead, from_number="+15550107799",
+                         to_number="+41440000000", message_body="Hello", direction="inbound", status="received")  # fmt: skip
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    numbers = db.execute(
+        "SELECT phone_number FROM sms_conversations UNION ALL SELECT from_number FROM sms_messages"
+    )
+    assert [number.startswith("erased-") for (number,) in numbers.fetchall()] == [True, True]
+
+
+def test_what_the_application_logged_about_the_person_names_nobody_any_more(runner, db, people):
+    """A login that failed has an address and no account; a row's name in the trail holds its address."""
+    insert = ("INSERT INTO firm_audit_events (firm_id, category, action, severity, actor_email, actor_role, target_model,"
+              " target_id, target_repr, timestamp, reason, outcome, metadata, user_agent, request_id, review_notes)"
+              " VALUES (%s, 'AUTH', %s, 'INFO', %s, '', 'clients.Contact', '1', %s, now(), '', 'success', '{}', '', '', '')")  # fmt: skip
+    a = people.firm_a.id
+    db.execute(insert, (a, "login_failed", PERSON["email"], ""))
+    db.execute(insert, (a, "updated", "sam@x.example", f"Quentin <{PERSON['email']}>"))
+    db.execute(insert, (a, "viewed", "sam@x.example", "Olga <olga@nowhere.example>"))
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    rows = db.execute(
+        "SELECT action, actor_email, target_repr FROM firm_audit_events WHERE category = 'AUTH' ORDER BY id"
+    )
+    failed, updated, viewed = rows.fetchall()
+    assert re.fullmatch(r"erased-\d+@erased\.invalid", failed[1])
+    assert updated == ("updated", "sam@x.example", "")
+    assert viewed == ("viewed", "sam@x.example", "Olga <olga@nowhere.example>")
+
+
+def test_a_message_from_a_number_that_nobody_was_linked_to_is_the_persons(runner, db, people):
+    for number in ("+15550107799", "+15550107700"):
+        people.firm_a.insert("sms_messages", from_number=number, to_number="+41440000000", message_body="Hello",
+                             direction="inbound", status="received")  # fmt: skip
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    first, second = db.execute(
+        "SELECT from_number, to_number, message_body FROM sms_messages ORDER BY id"
+    ).fetchall()
+    assert first[0].startswith("erased-")
+    assert first[1:] == second[1:] == ("+41440000000", "Hello")
+    assert second[0] == "+15550107700"
 
 
 def test_a_namesake_is_pointed_out_and_stops_nothing(runner, db, people):
@@ -407,27 +724,94 @@ def test_a_namesake_is_pointed_out_and_stops_nothing(runner, db, people):
     ]
 
 
-def test_our_own_outbox_forgets_the_person_too(runner, db, people):
-    insert = (
+def mail(db, firm_id, key, recipient, text, state):
+    db.execute(
         "INSERT INTO cp_ops.mail (firm_id, kind, subject_key, step, recipient, recipient_key, sender, title, body_text,"
         " body_html, state, created_by_run) VALUES (%s, 'x', %s, 'x', %s, encode(sha256(lower(%s)::bytea), 'hex'),"
-        " 'ops@x.example', 't', %s, '', %s, 1)"
+        " 'ops@x.example', 't', %s, '', %s, 1)",
+        (firm_id, key, recipient, recipient, text, state),
     )
+
+
+def mails(db):
+    return db.execute(
+        "SELECT subject_key, recipient, body_text, state FROM cp_ops.mail ORDER BY 1"
+    ).fetchall()
+
+
+def test_our_own_outbox_forgets_the_person_too(runner, db, people):
     a, b = people.firm_a.id, people.firm_b.id
-    db.execute(insert, (a, "1", PERSON["email"], PERSON["email"], "hello", "sent"))
-    db.execute(insert, (a, "2", PERSON["email"], PERSON["email"], "hello", "pending"))
-    db.execute(insert, (a, "3", "sam@x.example", "sam@x.example", f"see {PERSON['email']}", "sent"))
-    db.execute(insert, (a, "4", "sam@x.example", "sam@x.example", "see others", "sent"))
-    db.execute(insert, (b, "5", PERSON["email"], PERSON["email"], "hello", "sent"))
-    execute(runner, request_for(people.firm_a, people.contact_a, people))
-    rows = db.execute("SELECT subject_key, recipient = '', state FROM cp_ops.mail ORDER BY 1").fetchall()
-    assert rows == [
-        ("1", True, "sent"),
-        ("2", True, "failed"),
-        ("3", True, "sent"),
-        ("4", False, "sent"),
-        ("5", False, "sent"),
+    mail(db, a, "1", PERSON["email"], "hello", "sent")
+    mail(db, a, "2", PERSON["email"], "hello", "pending")
+    mail(db, a, "3", "sam@x.example", f"see {PERSON['email']}", "sent")
+    mail(db, a, "4", "sam@x.example", "see others", "sent")
+    mail(db, b, "5", PERSON["email"], "hello", "sent")
+    planned = execute(runner, request_for(people.firm_a, people.contact_a, people)).planned
+    assert mails(db) == [
+        ("1", "", "", "sent"),
+        ("2", "", "", "failed"),
+        ("3", "sam@x.example", "", "sent"),
+        ("4", "sam@x.example", "see others", "sent"),
+        ("5", PERSON["email"], "hello", "sent"),
     ]
+    assert planned >= 3
+
+
+def test_a_mail_to_somebody_else_is_still_sent_and_still_not_sent_twice(runner, db, people):
+    """It may name the person's address, or a number that is the whole company's."""
+    people.contact_a.update(phone="0441112233")
+    texts = (
+        f"Ask {PERSON['email']}",
+        "Questions: call Larch at 0441112233",
+        "Dear Jan, sign in as jan@nowhere.example",
+    )
+    for number, text in enumerate(texts):
+        mail(db, people.firm_a.id, str(number), "zoe@pine.example", text, "pending")
+    mail(db, people.firm_a.id, "9", "zoe@pine.example", f"Ask {PERSON['email']}", "sent")
+    keys = db.execute("SELECT recipient_key FROM cp_ops.mail").fetchall()
+    execute(runner, request_for(people.firm_a, people.contact_a, people))
+    assert mails(db) == [
+        *((str(number), "zoe@pine.example", text, "pending") for number, text in enumerate(texts)),
+        ("9", "zoe@pine.example", "", "sent"),
+    ]
+    assert db.execute("SELECT recipient_key FROM cp_ops.mail").fetchall() == keys
+
+
+def test_an_address_that_ends_like_the_persons_is_somebody_elses(runner, db, people):
+    ann = people.client_a.contact("Ann", "Short", email="an@nowhere.example", phone="", mobile_phone="")
+    jan = people.client_a.contact("Jan", "Long", email="jan@nowhere.example", phone="", mobile_phone="")
+    people.firm_a.client("Elm").project().task(
+        "Mail jan@nowhere.example, an@nowhere.example.com or j+an@nowhere.example"
+    )
+    mail(db, people.firm_a.id, "1", "jan@nowhere.example", "Dear Jan, sign in as jan@nowhere.example", "sent")
+    before = (jan.row(), mails(db))
+    request = request_for(people.firm_a, ann, people)
+    execute(runner, request)
+    assert request.row()["status"] == "completed"
+    assert (jan.row(), mails(db)) == before
+
+
+def test_a_number_within_a_longer_number_is_another_number(runner, people):
+    people.contact_a.update(phone="5550107788", mobile_phone="")
+    people.firm_a.client("Elm").project().task("Order 15550107788, or 55501077889")
+    request = request_for(people.firm_a, people.contact_a, people)
+    execute(runner, request)
+    assert request.row()["status"] == "completed"
+
+
+@pytest.mark.parametrize("text", [
+    "Mail an@nowhere.example.", "<an@nowhere.example>", "AN@Nowhere.Example", "to:an@nowhere.example,bo@x.example",
+    "- Ann\nan@nowhere.example\n- Bo", "\tan@nowhere.example\t", "'an@nowhere.example'", "_an@nowhere.example_",
+    "请写信给an@nowhere.example谢谢", "an@nowhere.example",
+])  # fmt: skip
+def test_an_address_is_found_however_a_text_goes_on_around_it(runner, people, text):
+    ann = people.client_a.contact("Ann", "Short", email="an@nowhere.example", phone="", mobile_phone="")
+    people.firm_a.client("Elm").project().task("Write", description=text)
+    people.firm_a.webhook_event("stripe", event_data={"text": text})
+    job = ExecuteErasureRequest(no_objects)
+    runner(job, request_id=request_for(people.firm_a, ann, people).id, dry_run=True)
+    assert "address or number left in projects_tasks.description (1)" in job.approval_text
+    assert "| finance_stripe_webhook_events | event_data | erase | 1 |" in job.approval_text
 
 
 def test_killed_at_any_write_the_next_run_converges_and_half_a_person_is_never_called_done(
@@ -478,27 +862,37 @@ def test_killed_at_any_write_the_next_run_converges_and_half_a_person_is_never_c
     assert firm_dump(db, people.firm_b.id) == before_b
 
 
-def test_a_resumed_run_covers_only_what_was_approved(runner, db, people):
+def test_a_resumed_run_covers_only_what_was_approved(runner, db, people, monkeypatch):
     request = request_for(people.firm_a, people.contact_a, people)
+    project = people.firm_a.client("Elm").project()
     approved = f"sha256:{execute(runner, request, dry_run=True).plan_sha256}"
-    task = people.firm_a.client("Elm").project().task(f"Mail {PERSON['email']}")
+    meanwhile(monkeypatch, lambda: project.task(f"Mail {PERSON['email']}"))
     with pytest.raises(RemainsError):
         execute(runner, request, approved=approved)
-    db.execute("DELETE FROM projects_tasks WHERE id = %s", (task,))
+    db.execute("DELETE FROM projects_tasks")
     people.client_a.ticket("New", contact_name="Quentin Zuckmayer", contact_email=PERSON["email"])
     with pytest.raises(PlanChangedError, match="rows have come up since the erasure was approved"):
         execute(runner, request, approved=approved)
 
 
-def test_a_resumed_erasure_certifies_the_approved_plan_and_all_that_was_erased(runner, db, people):
+def leave_a_task_meanwhile(monkeypatch, people):
+    """Let somebody write a task that names the person while the erasure is under way; gives the list of its id."""
+    project, tasks = people.firm_a.client("Elm").project(), []
+    meanwhile(monkeypatch, lambda: tasks.append(project.task(f"Mail {PERSON['email']}")))
+    return tasks
+
+
+def test_a_resumed_erasure_certifies_the_approved_plan_and_all_that_was_erased(
+    runner, db, people, monkeypatch
+):
     request = request_for(people.firm_a, people.contact_a, people)
     shown = execute(runner, request, dry_run=True)
     approved = f"sha256:{shown.plan_sha256}"
-    task = people.firm_a.client("Elm").project().task(f"Mail {PERSON['email']}")
+    tasks = leave_a_task_meanwhile(monkeypatch, people)
     with pytest.raises(RemainsError):
         execute(runner, request, approved=approved)
     first = runner.last.plan_sha256
-    db.execute("DELETE FROM projects_tasks WHERE id = %s", (task,))
+    db.execute("DELETE FROM projects_tasks WHERE id = %s", tasks)
     resumed = execute(runner, request, approved=approved)
     assert resumed.plan_sha256 != first, "the rest of the plan is not the plan"
     row = request.row()
@@ -514,13 +908,15 @@ def test_a_resumed_erasure_certifies_the_approved_plan_and_all_that_was_erased(r
     ]
 
 
-def test_an_erasure_that_was_approved_anew_certifies_both_plans_and_all_that_was_erased(runner, db, people):
+def test_an_erasure_that_was_approved_anew_certifies_both_plans_and_all_that_was_erased(
+    runner, db, people, monkeypatch
+):
     request = request_for(people.firm_a, people.contact_a, people)
     shown = execute(runner, request, dry_run=True)
-    task = people.firm_a.client("Elm").project().task(f"Mail {PERSON['email']}")
+    tasks = leave_a_task_meanwhile(monkeypatch, people)
     with pytest.raises(RemainsError):
         execute(runner, request, approved=f"sha256:{shown.plan_sha256}")
-    db.execute("DELETE FROM projects_tasks WHERE id = %s", (task,))
+    db.execute("DELETE FROM projects_tasks WHERE id = %s", tasks)
     rest = execute(runner, request, dry_run=True)
     execute(runner, request, approved=f"sha256:{rest.plan_sha256}")
     result = request.row()["execution_result"]
@@ -586,14 +982,42 @@ def test_two_runs_at_once_are_one(runner, db, people):
 def test_under_row_level_security_the_same_is_erased(people, db, enable_row_level_security):
     people.firm_b.member(people.portal_account_a, role="staff")
     account = people.portal_account_a.row()
+    payload = {"customer": {"email": PERSON["email"]}}
+    for firm in (people.firm_a, people.firm_b):
+        firm.webhook_event("stripe", event_data=payload)
     before_b = firm_dump(db, people.firm_b.id)
     request = request_for(people.firm_a, people.contact_a, people)
     execute(enable_row_level_security(), request)
+    payloads = db.execute("SELECT event_data FROM finance_stripe_webhook_events ORDER BY firm_id").fetchall()
+    assert payloads == [({},), (payload,)]
     status = db.execute("SELECT status FROM core_erasure_request WHERE id = %s", (request.id,)).fetchone()
     assert status == ("completed",)
     assert people.contact_a.row()["email"].endswith("@erased.invalid")
     assert people.portal_account_a.row() == account, "its membership is in a firm that the policy hides"
     assert firm_dump(db, people.firm_b.id) == before_b
+
+
+def test_under_row_level_security_leftovers_and_holds_are_seen_too(
+    people, db, s3, clients, letters, enable_row_level_security
+):
+    request = request_for(people.firm_a, people.client_a, people)
+    task = people.firm_a.client("Elm").project().task(f"Call {PERSON['email']}")
+    people.firm_b.client("Elm").project().task(f"Call {PERSON['email']}")
+    guarded = enable_row_level_security()
+    with pytest.raises(ErasureBlockedError, match=r"address or number left in projects_tasks\.title \(1\)"):
+        execute(guarded, request, clients)
+    db.execute("UPDATE projects_tasks SET title = 'Call' WHERE id = %s", (task,))
+
+    def hold_the_last():
+        set_hold(db, letters[1])
+        return clients()
+
+    with pytest.raises(ErasureBlockedError, match=r"legal hold \(1\)"):
+        execute(guarded, request, hold_the_last)
+    assert [len(versions_of(s3, name)) for name in ("one.pdf", "two.pdf")] == [1, 1]
+    db.execute("UPDATE documents_documents SET legal_hold = false")
+    execute(guarded, request, clients)
+    assert [len(versions_of(s3, name)) for name in ("one.pdf", "two.pdf")] == [0, 0]
 
 
 @pytest.mark.parametrize("status", ["suspended", "canceled"])

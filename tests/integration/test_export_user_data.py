@@ -164,6 +164,20 @@ def test_a_portal_user_gets_the_rows_of_the_client_and_no_colleagues(portal, exp
         assert canary not in archive.text
 
 
+def test_a_mail_that_the_user_wrote_to_the_firm_is_the_users(portal, export):
+    def mail(firm, sender, subject):
+        firm.insert("email_ingestion_artifacts", provider="gmail", external_message_id=subject, thread_id="t",
+                    from_address=sender, to_addresses="stefan@ours.example", subject=subject,
+                    sent_at=firm.world.now, received_at=firm.world.now)  # fmt: skip
+
+    mail(portal.firm, "PIA@person.example", "Mine")
+    mail(portal.firm, "cora@person.example", "Canary of Cora")
+    mail(portal.other, "pia@person.example", "Canary of theirs")
+    archive = export(portal.user)
+    assert [row["subject"] for row in archive.table("email_ingestion_artifacts")] == ["Mine"]
+    assert "Canary" not in archive.text
+
+
 def test_the_same_address_in_another_firm_leads_nowhere(portal, export):
     """A trap: the e-mail was matched across all firms."""
     archive = export(portal.user)

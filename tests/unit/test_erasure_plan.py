@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from cp_ops.privacy.erasure_identifiers import Identifiers, addresses_in_text
 from cp_ops.privacy.erasure_plan import (
     ErasureBlockedError,
     Findings,
@@ -16,8 +17,6 @@ from cp_ops.privacy.erasure_plan import (
     plan_erasure,
     require_unblocked,
 )
-from cp_ops.privacy.erasure_search import patterns
-from cp_ops.privacy.erasure_selection import Identifiers
 from cp_ops.privacy.personal_data import Erasure
 
 CHANGE = TableChanges(
@@ -113,6 +112,16 @@ def test_an_address_alone_does_not_erase_the_rest_of_a_client():
     assert groups == {("primary_contact_email",): ["primary_contact_email"]}
 
 
+def test_a_value_that_mentions_the_person_goes_alone():
+    columns = {"event_data": (), "payer": (), "from_number": ("contact_id",)}
+    vias, passing = {"event_data", "from_number"}, frozenset({"event_data", "from_number"})
+    assert grouped_columns(columns, vias, passing) == {
+        ("event_data",): ["event_data"],
+        ("from_number",): ["from_number"],
+    }
+    assert grouped_columns(columns, {"", "event_data"}, passing)[("", "event_data")] == ["event_data"]
+
+
 def test_identifiers_are_addresses_long_numbers_and_full_names():
     known = Identifiers()
     known.learn({"email": "Q@X.example", "phone": "+1 555 010 7788", "phone_extension": "12", "first_name": "Quentin",
@@ -124,4 +133,4 @@ def test_identifiers_are_addresses_long_numbers_and_full_names():
 
 
 def test_what_like_takes_for_a_wildcard_is_taken_literally():
-    assert patterns({"a_b%c\\d@x"}) == ["%a\\_b\\%c\\\\d@x%"]
+    assert addresses_in_text({"a_b%c\\d@x"}).patterns == ["%a\\_b\\%c\\\\d@x%"]

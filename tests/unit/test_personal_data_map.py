@@ -105,6 +105,29 @@ def test_what_a_person_did_to_somebodys_row_is_never_exported_as_the_row():
             assert key.export is not Export.ROWS, (table, column)
 
 
+def test_another_persons_row_that_leads_to_a_person_never_makes_that_row_the_persons():
+    """A contact whose address a prospect bears is not the client that the prospect became."""
+    mapped = load_map()
+    for subject, table in mapped.subjects.items():
+        unsure = {
+            column
+            for column, key in mapped.tables[table].keys.items()
+            if key.export is Export.NONE and key.names != subject
+        }
+        assert unsure <= mapped.passing(table), table
+    assert {"source_prospect_id", "primary_contact_email"} <= mapped.passing("clients_client")
+    assert "lead_id" in mapped.passing("crm_prospects")
+    assert "id" not in mapped.passing("crm_leads"), "a row's own key is the row"
+
+
+def test_a_value_that_mentions_a_person_does_not_make_the_row_the_persons():
+    mapped = load_map()
+    for name, entry in mapped.tables.items():
+        mentions = {column for column, treated in entry.columns.items() if treated.mentions}
+        assert mentions <= mapped.passing(name), name
+    assert "event_data" in mapped.passing("finance_stripe_webhook_events")
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "complaint"),
     [
@@ -118,6 +141,11 @@ def test_what_a_person_did_to_somebodys_row_is_never_exported_as_the_row():
         ("others: o}", "others: o, spare: x}", "reasons spare are not used"),
         ("why: identity}", "why: identity, whose: [owner_id]}", "whose owner_id is no key of the table"),
         ("erasure: pseudonymise", "erasure: shred", "columns.email.erasure"),
+        (
+            "erasure: pseudonymise, export: true",
+            "erasure: keep, export: true, mentions: true",
+            "auth_user.email: what is kept, or is a key, is not erased for what it mentions",
+        ),
         ("  notes:", "  aaa_notes:", "not in alphabetical order"),
         ("role: about", "role: about, colour: red", "keys.id.colour"),
     ],

@@ -30,15 +30,17 @@ WITH batch AS (
 ), changed AS (
     UPDATE {table} AS line SET {assignments}
     FROM batch
-    WHERE line.{key} = batch.row_id::{key_type} AND ({differs})
+    WHERE line.{key} = batch.row_id::{key_type} AND {unheld} AND ({differs})
     RETURNING line.{key}
 )
 SELECT (SELECT count(*) FROM changed) AS rows, (SELECT max(row_id) FROM batch) AS last
 
 -- name: search_table
--- In how many rows of the firm each column holds one of the patterns, outside the rows that are erased last.
+-- In how many rows each column holds one of the identifiers.
 SELECT {counts}
 FROM {table} AS line
-WHERE {scope} AND ({any}) AND NOT ({skip} AND line.{key}::text IN (
-    SELECT row_id FROM erasure_selection WHERE table_name = {table_name}
-))
+WHERE {scope} AND ({any})
+
+-- name: is_selected
+-- Tell whether a row is selected, by some of the keys or by any.
+line.{key} IN (SELECT row_id::{key_type} FROM erasure_selection WHERE table_name = {table_name} AND {vias})

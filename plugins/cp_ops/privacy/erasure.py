@@ -9,9 +9,9 @@ from pydantic import Field
 
 from cp_ops.privacy import erasure_journal
 from cp_ops.privacy.erasure_certificate import certificate
-from cp_ops.privacy.erasure_execution import Execution
+from cp_ops.privacy.erasure_execution import Execution, RemainsError
 from cp_ops.privacy.erasure_journal import BEGUN, Entry
-from cp_ops.privacy.erasure_objects import ObjectEraser, delete_objects
+from cp_ops.privacy.erasure_objects import ObjectEraser, delete_objects_unless_held
 from cp_ops.privacy.erasure_plan import approval_text, plan_erasure, require_unblocked
 from cp_ops.privacy.erasure_preview import SCOPES, Covered, Subject, preview
 from cp_ops.runtime import audit
@@ -127,7 +127,7 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         subject = request.subject()
         with run.temporary_tables(["create_erasure_selection"], "drop_erasure_selection"):
             with run.read(tenant, snapshot=True) as tx:
-                covered = preview(run, tx, subject)
+                covered = preview(run, tx, subject, search=True)
             plan = plan_erasure(covered.found, firm_id=request.firm_id, subject=str(subject))
             reasons = covered.mapped.reasons
             self.approval_text = approval_text(
@@ -172,6 +172,8 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         except LeaseLostError:
             raise
         except Exception as error:
+            if isinstance(error, RemainsError) and error.unreported:
+                execution.report(error.unreported)
             self._fail(run, tenant, request, str(translate(error, doing=self.command)))
             raise
         for table, rows in execution.counts.items():
@@ -186,13 +188,15 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         with run.read() as tx, tx.in_domain("runtime") as runtime:
             firm = runtime.one("firms", firm_id=firm_id)
         assert firm is not None
-        return delete_objects(
+        return delete_objects_unless_held(
             run,
+            run.tenants([firm_id])[0],
+            firm_id,
             eraser,
             encryption,
-            firm["kms_key_id"],
-            covered.locations,
-            deleted_versions=execution.deleted_versions,
+            kms_key_id=firm["kms_key_id"],
+            locations=covered.locations,
+            count=execution.deleted_versions,
         )
 
     def _complete(

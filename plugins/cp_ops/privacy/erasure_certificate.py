@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def erased_so_far(tx: Transaction, erasure_id: int) -> dict[str, Any]:
     """Give what was erased under an entry of the journal, by all runs that took part: counts and plans, no values.
 
-    Rows are counted exactly; of the versions of stored files those of one file may be missing for each kill.
+    Rows are counted exactly; of the versions of stored files those of one document may be missing for each kill.
     """
     entry = tx.one("erased_so_far", erasure_id=erasure_id)
     assert entry is not None

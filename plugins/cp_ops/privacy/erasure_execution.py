@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.composed import ComposedStatements, template
+from cp_ops.privacy.erasure_objects import require_unheld
 from cp_ops.privacy.erasure_plan import MAIL, OBJECTS
-from cp_ops.privacy.erasure_preview import Covered, Subject, differs, places, selected, table_groups
-from cp_ops.privacy.erasure_search import Searched, is_somebodys_number, search_firm
+from cp_ops.privacy.erasure_preview import Covered, Subject, differs, places, selected, spared, table_groups
+from cp_ops.privacy.erasure_search import FirmSearch, Remains, Searched
 from cp_ops.runtime import audit
 from cp_ops.runtime.errors import CpOpsError, PlanChangedError
 from cp_ops.runtime.findings import Finding, Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cp_ops.privacy.erasure_journal import Entry
     from cp_ops.privacy.erasure_treatment import TreatedColumn
     from cp_ops.runtime.database import Tenant, Transaction
@@ -27,8 +30,21 @@ REMAINS = "identifier_remains"
 NAMED = "name_is_mentioned"
 
 
+DOCUMENTS = "documents_documents"
+
+
 class RemainsError(CpOpsError):
-    """After the erasure an identifier was still found: the request stays open."""
+    """After the erasure an identifier was still found: the request stays open.
+
+    :ivar unreported: what no finding says yet, as it was found in a transaction that this error rolls back.
+    """
+
+    def __init__(self, subject: Subject, remains: Sequence[Remains], *, unreported: bool) -> None:
+        where = ", ".join(f"{hit.table}.{hit.column} ({hit.rows})" for hit in remains)
+        super().__init__(
+            f"an identifier of {subject} is still in {where}: remove it in the application, then run again"
+        )
+        self.unreported = tuple(remains) if unreported else ()
 
 
 class Execution:
@@ -38,8 +54,16 @@ class Execution:
     """
 
     def __init__(
-        self, run: JobRun, tenant: Tenant, subject: Subject, covered: Covered, plan_sha256: str
+        self,
+        run: JobRun,
+        tenant: Tenant,
+        subject: Subject,
+        covered: Covered,
+        plan_sha256: str,
     ) -> None:
+        self._covers_documents = bool(covered.document_ids)
+        self._named: tuple[Remains, ...] = ()
+        self._search = FirmSearch(run.outcome, covered.mapped, covered.catalogue, covered.selection)
         self._run, self._tenant, self._subject, self._covered = run, tenant, subject, covered
         self.plan_sha256 = plan_sha256
         self._persons = set(covered.mapped.subjects.values())
@@ -96,10 +120,9 @@ class Execution:
         self._erasure_id = int(row["id"])
         return self._erasure_id
 
-    def deleted_versions(self, versions: int) -> None:
-        """Count deleted versions of stored files, at once: they do not come back."""
-        with self._run.write(self._tenant) as tx:
-            self._count_erased(tx, OBJECTS, versions)
+    def deleted_versions(self, tx: Transaction, versions: int) -> None:
+        """Count deleted versions of stored files."""
+        self._count_erased(tx, OBJECTS, versions)
 
     def _count_erased(self, tx: Transaction, counted: str, rows: int) -> None:
         if rows:
@@ -114,29 +137,31 @@ class Execution:
                 for allowed, columns in table_groups(self._covered, table, vias):
                     self._erase(table, allowed, columns)
         with self._run.write(self._tenant) as tx:
-            rows = tx.execute(
-                "forget_mails_of_person", firm_id=self._subject.firm_id, **self._covered.mail_params
-            )
+            firm_id, known = self._subject.firm_id, self._covered.mail_params
+            rows = tx.execute("forget_mails_of_person", firm_id=firm_id, **known)
+            rows += tx.execute("forget_texts_about_person", firm_id=firm_id, **known)
             self._count_erased(tx, MAIL, rows)
         self._count(MAIL, rows)
 
     def search(self) -> Searched:
-        """Search the firm for what identifies the person.
+        """Search the firm for what identifies the person, except where the last transaction is to erase it.
 
         :raises RemainsError: when an address or a number is left outside the kept columns; findings say where.
         """
-        known = self._covered.selection.identifiers
         with self._run.read(self._tenant) as tx:
-            found = self._search(tx, known.addresses)
-            numbers = self._search(tx, known.phones, passing=is_somebodys_number)
-            named = self._search(tx, known.names)
-        remains = (*found.remains, *numbers.remains)
+            found = self._search.everywhere(tx, spared(tx, self._covered, self._persons))
+        self._named = found.named
+        self.report(found.remains)
+        if found.remains:
+            raise RemainsError(self._subject, found.remains, unreported=False)
+        self._run.note("name_mentions", sum(hit.rows for hit in found.named))
+        return found
+
+    def report(self, remains: Sequence[Remains]) -> None:
+        """Open findings over what is left, and over the names that the search has met; resolve the others."""
         findings = [
-            *(self._finding(REMAINS, Severity.CRITICAL, hit.table, hit.column, hit.rows) for hit in remains),
-            *(
-                self._finding(NAMED, Severity.WARNING, hit.table, hit.column, hit.rows)
-                for hit in named.remains
-            ),
+            *(self._finding(REMAINS, Severity.CRITICAL, hit) for hit in remains),
+            *(self._finding(NAMED, Severity.WARNING, hit) for hit in self._named),
         ]
         with self._run.write(self._tenant) as tx, self._run.findings(tx) as ledger:
             ledger.saw(findings)
@@ -147,45 +172,44 @@ class Execution:
                 subject_prefix=f"{self._subject}:",
             )
         self._run.count_findings(settled)
-        if remains:
-            where = ", ".join(f"{hit.table}.{hit.column} ({hit.rows})" for hit in remains)
-            raise RemainsError(
-                f"an identifier of {self._subject} is still in {where}: remove it in the application, then run again"
-            )
-        self._run.note("name_mentions", sum(hit.rows for hit in named.remains))
-        return found
 
     def hold(self, tx: Transaction, request_id: int) -> None:
         """Hold the request until the transaction ends.
 
         :raises PlanChangedError: when somebody has stopped its execution; the person's own rows are still there.
+        :raises ErasureBlockedError: when a document of the person has come under legal hold.
         """
         if tx.one("lock_request", request_id=request_id, firm_id=self._subject.firm_id) is None:
             raise PlanChangedError("the request is no longer being executed: its person's own rows were kept")
+        self._require_unheld(tx)
 
     def erase_person(self, tx: Transaction) -> None:
-        """Erase the person's own rows inside the last transaction."""
-        for table, vias in selected(tx).items():
-            if table in self._persons:
-                for allowed, columns in table_groups(self._covered, table, vias):
-                    self._erase(table, allowed, columns, tx)
+        """Erase the person's own rows inside the last transaction, and search them: it must not commit half of it.
+
+        :raises RemainsError: when an address or a number is still in one of these rows.
+        """
+        tables = {table: vias for table, vias in selected(tx).items() if table in self._persons}
+        for table, vias in tables.items():
+            for allowed, columns in table_groups(self._covered, table, vias):
+                self._erase(table, allowed, columns, tx)
         if "auth_user" in self._covered.catalogue.tables:
             tx.execute("deactivate_accounts")
+        if remains := self._search.selected(tx, tables).remains:
+            raise RemainsError(self._subject, remains, unreported=True)
 
-    def _search(self, tx: Transaction, needles: set[str], **kwargs: Any) -> Searched:
-        covered = self._covered
-        return search_firm(
-            tx, self._run.outcome, covered.mapped, covered.catalogue, covered.selection, needles, **kwargs
-        )
-
-    def _finding(self, kind: str, severity: Severity, table: str, column: str, rows: int) -> Finding:
+    def _finding(self, kind: str, severity: Severity, hit: Remains) -> Finding:
         action = (
             "Remove the address or number from these rows in the application, then execute the request again"
             if kind == REMAINS
             else "Look whether these rows mean the erased person or a namesake"
         )
-        subject = f"{self._subject}:{table}.{column}"
-        return Finding(kind, subject, severity, action, self._subject.firm_id, {"rows": rows})
+        subject = f"{self._subject}:{hit.table}.{hit.column}"
+        return Finding(kind, subject, severity, action, self._subject.firm_id, {"rows": hit.rows})
+
+    def _require_unheld(self, tx: Transaction) -> None:
+        """Refuse to commit what was done when one of the documents has come under legal hold."""
+        if self._covers_documents:
+            require_unheld(tx, self._subject.firm_id)
 
     def _erase(
         self, table: str, vias: tuple[str, ...], columns: list[TreatedColumn], tx: Transaction | None = None
@@ -197,6 +221,7 @@ class Execution:
             else:
                 with self._run.write(self._tenant) as own:
                     batch = self._batch(own, table, vias, columns, after)
+                    self._require_unheld(own)
             self._count(table, batch["rows"])
             if batch["last"] is None:
                 return
@@ -224,6 +249,7 @@ class Execution:
             "erase_batch",
             assignments=sql.SQL(", ").join(assignments),
             differs=differs(columns, facts),
+            unheld=sql.SQL("NOT line.legal_hold" if table == DOCUMENTS else "true"),
             **places(facts),
         )
         values = {"vias": list(vias), "after": after, "batch": BATCH, "now": self._run.now}

@@ -113,7 +113,7 @@ def require_unblocked(blockers: Mapping[str, int]) -> None:
         raise ErasureBlockedError(
             "the erasure is blocked by "
             + ", ".join(named)
-            + ": settle or release them, then look at a new preview"
+            + ": settle, release or remove them in the application, then look at a new preview"
         )
 
 
@@ -163,13 +163,14 @@ def grouped_columns(
 
     :param columns: per column the keys that say whose its value is; none: the row's.
     :param vias: the keys through which rows were reached; '' is the whole row.
-    :param passing: keys by which only values that name the person are erased, not the rest of the row.
+    :param passing: keys by which only values that name the person are erased, not the rest of the row; or the column
+        itself, which mentions the person.
     """
     reached = sorted(vias)
     groups: dict[tuple[str, ...], list[str]] = {}
     for column, whose in columns.items():
         allowed = tuple(
-            via for via in reached if via == "" or (via in whose if whose else via not in passing)
+            via for via in reached if via in ("", column) or (via in whose if whose else via not in passing)
         )
         if allowed:
             groups.setdefault(allowed, []).append(column)

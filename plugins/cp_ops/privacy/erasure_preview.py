@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.composed import ComposedStatements, template
+from cp_ops.privacy.erasure_identifiers import addresses_in_text
 from cp_ops.privacy.erasure_plan import Findings, Kept, TableChanges, grouped_columns
-from cp_ops.privacy.erasure_search import patterns
+from cp_ops.privacy.erasure_search import FirmSearch, Spared
 from cp_ops.privacy.erasure_selection import Selection
 from cp_ops.privacy.erasure_treatment import treated_columns
-from cp_ops.privacy.personal_data import EMAIL, Erasure, Export, load_map, read_catalogue
+from cp_ops.privacy.personal_data import Erasure, load_map, read_catalogue
 from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.outbox import recipient_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from psycopg import sql
 
     from cp_ops.privacy.erasure_treatment import TreatedColumn
-    from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, MappedTable, PersonalDataMap
+    from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, PersonalDataMap
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
 
@@ -54,21 +55,23 @@ class Covered:
     selection: Selection
     found: Findings
     sizes: Mapping[tuple[str, str], int]
-    locations: list[dict[str, str]]
+    document_ids: list[int]
+    locations: list[dict[str, Any]]
 
     @property
     def mail_params(self) -> dict[str, list[str]]:
-        """What finds the outbox's mails to or about the person."""
-        known = self.selection.identifiers
+        """What finds the outbox's mails to the person, and those that name the person's address."""
+        addresses = self.selection.identifiers.addresses
         return {
-            "recipient_keys": sorted(recipient_key(address) for address in known.addresses),
-            "patterns": patterns(known.addresses | known.phones),
+            "recipient_keys": sorted(recipient_key(address) for address in addresses),
+            **addresses_in_text(addresses).params,
         }
 
 
-def preview(run: JobRun, tx: Transaction, subject: Subject) -> Covered:
+def preview(run: JobRun, tx: Transaction, subject: Subject, *, search: bool = False) -> Covered:
     """Find out what the erasure covers, as of the transaction's snapshot.
 
+    :param search: look also for addresses and numbers that the erasure would leave; each column of them is a blocker.
     :raises OptionsError: when the entity is not one of the request's firm.
     """
     mapped, catalogue = load_map(), read_catalogue(tx)
@@ -88,17 +91,21 @@ def preview(run: JobRun, tx: Transaction, subject: Subject) -> Covered:
     if own:
         selection.erase_accounts(own)
         selection.close()
+    selection.mentions()
     elsewhere = selection.accounts - own
     run.skip("kept: the account is used elsewhere, too", len(elsewhere))
     sizes = {(row["table_name"], row["column_name"]): row["size"] for row in tx.rows("column_sizes")}
-    locations = _locations(tx, subject)
-    covered = Covered(mapped, catalogue, selection, Findings((), (), 0, 0, {}), sizes, locations)
+    document_ids = [row["id"] for row in tx.rows("selected_documents")]
+    locations = _locations(tx, subject, document_ids)
+    covered = Covered(
+        mapped, catalogue, selection, Findings((), (), 0, 0, {}), sizes, document_ids, locations
+    )
     covered.found = Findings(
         changes=_changes(run, tx, covered),
         kept=_kept(tx, mapped),
         mails=_mails(tx, covered, subject.firm_id),
         objects=len(locations),
-        blockers=_blockers(tx, selection, subject),
+        blockers=_blockers(tx, selection, subject) | (_left(run, tx, covered) if search else {}),
     )
     return covered
 
@@ -137,16 +144,27 @@ def table_groups(
 ) -> list[tuple[tuple[str, ...], list[TreatedColumn]]]:
     """Group a selected table's erasable columns by the keys through which they are erased."""
     facts = covered.catalogue.tables[table]
-    entry: MappedTable = covered.mapped.tables[table]
     erasable = covered.mapped.erasable(table, facts)
-    passing = frozenset(
-        name for name, key in entry.keys.items() if key.names == EMAIL and key.export is Export.NONE
+    groups = grouped_columns(
+        {name: column.whose for name, column in erasable.items()}, vias, covered.mapped.passing(table)
     )
-    groups = grouped_columns({name: column.whose for name, column in erasable.items()}, vias, passing)
     return [
         (allowed, treated_columns(facts, {name: erasable[name] for name in names}, covered.sizes))
         for allowed, names in groups.items()
     ]
+
+
+def spared(tx: Transaction, covered: Covered, tables: Container[str]) -> Spared:
+    """Give the values of these tables that the erasure takes away."""
+    return {
+        table: {
+            column.name: list(allowed)
+            for allowed, columns in table_groups(covered, table, vias)
+            for column in columns
+        }
+        for table, vias in selected(tx).items()
+        if table in tables
+    }
 
 
 def selected(tx: Transaction) -> dict[str, set[str]]:
@@ -217,11 +235,17 @@ def _mails(tx: Transaction, covered: Covered, firm_id: int) -> int:
     return int(row["rows"]) if row else 0
 
 
-def _locations(tx: Transaction, subject: Subject) -> list[dict[str, str]]:
-    document_ids = [row["id"] for row in tx.rows("selected_documents")]
+def _locations(tx: Transaction, subject: Subject, document_ids: list[int]) -> list[dict[str, Any]]:
     if not document_ids:
         return []
     return tx.rows("object_locations", firm_id=subject.firm_id, document_ids=document_ids)
+
+
+def _left(run: JobRun, tx: Transaction, covered: Covered) -> dict[str, int]:
+    """Find where an address or a number would be left: an erasure that was begun could not be completed."""
+    search = FirmSearch(run.outcome, covered.mapped, covered.catalogue, covered.selection)
+    found = search.everywhere(tx, spared(tx, covered, covered.mapped.tables))
+    return {f"address or number left in {hit.table}.{hit.column}": hit.rows for hit in found.remains}
 
 
 def _blockers(tx: Transaction, selection: Selection, subject: Subject) -> dict[str, int]:

@@ -1,4 +1,7 @@
-"""After the erasure: is anything left? Every text and JSON column of the firm is searched for the identifiers."""
+"""What the erasure does not reach: every text and JSON column of the firm is searched for the identifiers.
+
+Before the approval, for what would be left; after the erasure, for what is left.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cp_ops.privacy.composed import ComposedStatements, template
-from cp_ops.privacy.erasure_selection import PHONE
+from cp_ops.privacy.erasure_identifiers import PHONE, addresses_in_text, names_in_text, numbers_in_text
 from cp_ops.privacy.personal_data import Erasure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Collection, Mapping
 
+    from psycopg import sql
+
+    from cp_ops.privacy.erasure_identifiers import Needles
     from cp_ops.privacy.erasure_selection import Selection
-    from cp_ops.privacy.personal_data import Catalogue, Column, PersonalDataMap
+    from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, Column, PersonalDataMap
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.outcome import Outcome
 
 SEARCHED = frozenset(
     {"text", "character varying", "character", "jsonb", "json", "text[]", "character varying[]"}
 )
+
+Spared = dict[str, dict[str, list[str]]]
+"""Per table and column the keys through which selected rows lose the value: there it is not looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +42,16 @@ class Remains:
 
 @dataclass(frozen=True)
 class Searched:
-    """How far the search went, and what it found."""
+    """How far the search went, and what it found.
+
+    :ivar remains: where an address or a number is.
+    :ivar named: where a name is: perhaps a namesake's.
+    """
 
     tables: int
     columns: int
     remains: tuple[Remains, ...]
-
-
-def patterns(needles: Iterable[str]) -> list[str]:
-    """Turn identifiers into LIKE patterns."""
-    return sorted(
-        f"%{needle.replace(chr(92), chr(92) * 2).replace('%', chr(92) + '%').replace('_', chr(92) + '_')}%"
-        for needle in needles
-    )
+    named: tuple[Remains, ...]
 
 
 def is_somebodys_number(name: str, column: Column) -> bool:
@@ -53,65 +59,104 @@ def is_somebodys_number(name: str, column: Column) -> bool:
     return column.why == "identity" and PHONE.search(name) is not None
 
 
-def search_firm(
-    tx: Transaction,
-    outcome: Outcome,
-    mapped: PersonalDataMap,
-    catalogue: Catalogue,
-    selection: Selection,
-    needles: Iterable[str],
-    *,
-    passing: Callable[[str, Column], bool] = lambda _, __: False,
-) -> Searched:
-    """Search the firm's rows, column by column, except what the map keeps for a legal reason.
+class FirmSearch:
+    """Searches a firm's rows, column by column, except what the map keeps for a legal reason."""
 
-    The selected persons' own rows are left out: they are erased last, by the transaction that follows.
+    def __init__(
+        self, outcome: Outcome, mapped: PersonalDataMap, catalogue: Catalogue, selection: Selection
+    ) -> None:
+        self._outcome, self._map, self._catalogue, self._selection = outcome, mapped, catalogue, selection
+        known = selection.identifiers
+        self._addresses = addresses_in_text(known.addresses)
+        self._numbers = numbers_in_text(known.phones)
+        self._names = names_in_text(known.names)
 
-    :param passing: names further columns of the map to leave out.
-    """
-    from psycopg import sql
+    def everywhere(self, tx: Transaction, spared: Spared) -> Searched:
+        """Search the firm's rows.
 
-    wanted = patterns(needles)
-    run = ComposedStatements(tx, outcome)
-    last = set(mapped.subjects.values())
-    remains: list[Remains] = []
-    tables = columns_searched = 0
-    for name, table in catalogue.tables.items():
-        scope = selection.firm_scope(name, strict=False)
-        treated = mapped.tables[name].columns if name in mapped.tables else {}
-        columns = [
-            column
-            for column, kind in table.columns.items()
-            if kind in SEARCHED
-            and not (
-                column in treated
-                and (treated[column].erasure is Erasure.KEEP or passing(column, treated[column]))
-            )
-        ]
-        if scope is None or not columns or not wanted:
-            continue
-        hits = {
-            column: sql.SQL("lower(line.{}::text) LIKE ANY(%(patterns)s)").format(sql.Identifier(column))
-            for column in columns
+        :param spared: values that are erased later.
+        """
+        tables = {
+            name: scope
+            for name in self._catalogue.tables
+            if (scope := self._selection.firm_scope(name, strict=False)) is not None
         }
-        (row,) = run.rows(
-            f"searching {name}",
-            template(
-                "erasure",
-                "search_table",
-                table=sql.Identifier(name),
-                table_name=sql.Literal(name),
-                key=sql.Identifier(table.primary_key),
-                scope=scope,
-                skip=sql.Literal(name in last),
-                any=sql.SQL(" OR ").join(hits.values()),
-                counts=sql.SQL(", ").join(
-                    sql.SQL("count(*) FILTER (WHERE {}) AS {}").format(hit, sql.Identifier(column))
-                    for column, hit in hits.items()
-                ),
-            ),
-            {"patterns": wanted},
+        return self._search(tx, tables, spared)
+
+    def selected(self, tx: Transaction, tables: Collection[str]) -> Searched:
+        """Search the selected rows of some tables."""
+        return self._search(
+            tx, {name: self._is_selected(self._catalogue.tables[name]) for name in tables}, {}
         )
-        tables, columns_searched = tables + 1, columns_searched + len(columns)
-        remains += [Remains(name, column, rows) for column, rows in row.items() if rows]
-    return Searched(tables, columns_searched, tuple(remains))
+
+    def _search(self, tx: Transaction, tables: Mapping[str, sql.Composable], spared: Spared) -> Searched:
+        from psycopg import sql
+
+        run = ComposedStatements(tx, self._outcome)
+        remains: list[Remains] = []
+        named: list[Remains] = []
+        searched = columns_searched = 0
+        for name, scope in tables.items():
+            table = self._catalogue.tables[name]
+            counted: dict[str, sql.Composable] = {}
+            owners: dict[str, tuple[list[Remains], str]] = {}
+            columns = self._columns(table)
+            for position, (column, identifying) in enumerate(columns.items()):
+                vias = spared.get(name, {}).get(column, [])
+                for kind, needles, found in (("left", identifying, remains), ("named", [self._names], named)):
+                    hits = [one.within(column) for one in needles if one.patterns]
+                    if hits:
+                        hit = sql.SQL("({})").format(sql.SQL(" OR ").join(hits))
+                        if vias:
+                            hit = sql.SQL("({} AND NOT {})").format(hit, self._is_selected(table, vias))
+                        counted[f"{kind}_{position}"] = hit
+                        owners[f"{kind}_{position}"] = (found, column)
+            if not counted:
+                continue
+            (row,) = run.rows(
+                f"searching {name}",
+                template(
+                    "erasure",
+                    "search_table",
+                    table=sql.Identifier(name),
+                    scope=scope,
+                    any=sql.SQL(" OR ").join(counted.values()),
+                    counts=sql.SQL(", ").join(
+                        sql.SQL("count(*) FILTER (WHERE {}) AS {}").format(hit, sql.Identifier(alias))
+                        for alias, hit in counted.items()
+                    ),
+                ),
+                {**self._addresses.params, **self._numbers.params, **self._names.params},
+            )
+            searched, columns_searched = searched + 1, columns_searched + len(columns)
+            for alias, rows in row.items():
+                if rows:
+                    found, column = owners[alias]
+                    found.append(Remains(name, column, rows))
+        return Searched(searched, columns_searched, tuple(remains), tuple(named))
+
+    def _columns(self, table: CatalogueTable) -> dict[str, list[Needles]]:
+        """Give the columns to search, each with what identifies a person there."""
+        treated = self._map.tables[table.name].columns if table.name in self._map.tables else {}
+        columns: dict[str, list[Needles]] = {}
+        for column, kind in table.columns.items():
+            entry = treated.get(column)
+            if kind not in SEARCHED or (entry is not None and entry.erasure is Erasure.KEEP):
+                continue
+            theirs = entry is not None and is_somebodys_number(column, entry)
+            columns[column] = [self._addresses] if theirs else [self._addresses, self._numbers]
+        return columns
+
+    def _is_selected(self, table: CatalogueTable, vias: Collection[str] | None = None) -> sql.Composable:
+        from psycopg import sql
+
+        return template(
+            "erasure",
+            "is_selected",
+            key=sql.Identifier(table.primary_key),
+            key_type=sql.SQL(table.columns[table.primary_key]),
+            table_name=sql.Literal(table.name),
+            vias=sql.SQL("true")
+            if vias is None
+            else sql.SQL("via = ANY({})").format(sql.Literal(sorted(vias))),
+        )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.composed import ComposedStatements, template
+from cp_ops.privacy.erasure_identifiers import (
+    ADDRESS,
+    NAME,
+    PHONE,
+    Identifiers,
+    addresses_in_text,
+    numbers_in_text,
+)
 from cp_ops.privacy.personal_data import EMAIL, Erasure, Export, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from psycopg import sql
 
@@ -20,36 +26,6 @@ if TYPE_CHECKING:
 
 WHOLE = ""
 """The `via` of a row that is covered as a whole."""
-ADDRESS = re.compile(r"email|username")
-PHONE = re.compile(r"phone|mobile")
-NAME = re.compile(r"^(first_name|last_name|contact_name|primary_contact_name)$")
-PHONE_DIGITS = 7
-"""A shorter number is an extension or a short code: it would be found everywhere."""
-NAME_LENGTH = 8
-
-
-@dataclass
-class Identifiers:
-    """What identifies the erased persons. In memory only, never logged or stored."""
-
-    addresses: set[str] = field(default_factory=set)
-    phones: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
-
-    def learn(self, row: Mapping[str, Any]) -> None:
-        """Take up what a person's own row says."""
-        for column, value in row.items():
-            text = str(value or "").strip().lower()
-            if not text or text.startswith("erased"):
-                continue
-            if ADDRESS.search(column) and "@" in text:
-                self.addresses.add(text)
-            elif PHONE.search(column) and len(re.sub(r"\D", "", text)) >= PHONE_DIGITS:
-                self.phones.update({text, re.sub(r"\D", "", text)})
-        full = " ".join(str(row.get(part) or "").strip() for part in ("first_name", "last_name")).strip()
-        for name in (full, *(str(row.get(part) or "") for part in ("contact_name", "primary_contact_name"))):
-            if " " in name.strip() and len(name) >= NAME_LENGTH and not name.startswith("Erased"):
-                self.names.add(name.strip().lower())
 
 
 class Selection:
@@ -75,6 +51,7 @@ class Selection:
         self.subjects: dict[str, set[int]] = {subject: set() for subject in mapped.subjects}
         self.identifiers = Identifiers()
         self.accounts: set[int] = set()
+        self._pointed_at: dict[str, set[int]] = {subject: set() for subject in mapped.subjects}
         self._selected: dict[str, set[str]] = {}
 
     def start(self, table: str, ids: Iterable[int]) -> None:
@@ -100,6 +77,20 @@ class Selection:
                 for via, condition, params in self._conditions(table):
                     grown |= self._select(table, via, condition, **params)
 
+    def mentions(self) -> None:
+        """Select, once nothing leads any further, the rows whose content is searched: the map's `mentions`."""
+        from psycopg import sql
+
+        known = (addresses_in_text(self.identifiers.addresses), numbers_in_text(self.identifiers.phones))
+        looked_for = [needles for needles in known if needles.patterns]
+        for table, (entry, _) in self.present.items():
+            scope = self.firm_scope(table, strict=True)
+            for column, treated in entry.columns.items():
+                if treated.mentions and looked_for and scope is not None:
+                    mentioned = sql.SQL(" OR ").join(needles.within(column) for needles in looked_for)
+                    params = {name: value for needles in looked_for for name, value in needles.params.items()}
+                    self._select(table, column, sql.SQL("({}) AND {}").format(mentioned, scope), **params)
+
     def _select(self, table: str, via: str, condition: sql.Composable, **params: Any) -> bool:
         from psycopg import sql
 
@@ -124,20 +115,32 @@ class Selection:
         """Read the selected persons' own rows: their ids, keys that lead on, identifiers."""
         before = (sum(map(len, self.subjects.values())), len(self.identifiers.addresses), len(self.accounts))
         for subject, table in self._map.subjects.items():
-            vias = [via for via in self._selected.get(table, ()) if self._leads_on(table, via)]
-            if table in self.present and vias:
-                self._learn_from(subject, table, vias)
+            vias = {via for via in self._selected.get(table, ()) if via not in self._map.passing(table)}
+            if table in self.present:
+                self._learn_from(subject, table, vias & {WHOLE})
+                self._learn_from(subject, table, vias - {WHOLE})
         after = (sum(map(len, self.subjects.values())), len(self.identifiers.addresses), len(self.accounts))
         return after != before
 
-    def _learn_from(self, subject: str, table: str, vias: list[str]) -> None:
+    def _learn_from(self, subject: str, table: str, vias: set[str]) -> None:
+        """Read the persons of a table.
+
+        From a row that is covered as a whole every key leads on: from a client to the prospect that it was. From one that
+        only bears a person's address only those lead on that are this person's for sure: a prospect's lead may be a
+        colleague of its contact.
+        """
         from psycopg import sql
 
+        if not vias:
+            return
         entry, facts = self.present[table]
         onward = {
             column: key.names
             for column, key in entry.keys.items()
-            if key.role is Role.ABOUT and key.names != EMAIL and column != facts.primary_key
+            if key.role is Role.ABOUT
+            and key.names != EMAIL
+            and column != facts.primary_key
+            and (vias == {WHOLE} or key.export is not Export.NONE)
         }
         telling = [
             column
@@ -159,18 +162,19 @@ class Selection:
                 key=sql.Identifier(facts.primary_key),
                 key_type=sql.SQL(facts.columns[facts.primary_key]),
             ),
-            {"vias": vias},
+            {"vias": sorted(vias)},
         )
         for row in rows:
             self.subjects[subject].add(row[facts.primary_key])
             self.identifiers.learn({name: row[name] for name in telling})
             for column, names in onward.items():
-                if row[column] is not None:
-                    (self.accounts if names == "user" else self.subjects[names]).add(row[column])
-
-    def _leads_on(self, table: str, via: str) -> bool:
-        """Tell whether a row that was reached this way is the person, not only a row that mentions them."""
-        return via == WHOLE or self.present[table][0].keys[via].export is not Export.NONE
+                if row[column] is None:
+                    continue
+                if names == "user":
+                    self.accounts.add(row[column])
+                else:
+                    self.subjects[names].add(row[column])
+                    self._pointed_at[names].add(row[column])
 
     def _conditions(self, table: str) -> Iterator[tuple[str, sql.Composable, dict[str, Any]]]:
         from psycopg import sql
@@ -186,7 +190,7 @@ class Selection:
                     addresses = sorted(self.identifiers.addresses)
                     condition = sql.SQL("lower({}) = ANY(%(values)s) AND {}").format(name, scope)
                     yield column, condition, {"values": addresses}
-            elif ids := self.subjects[key.names]:
+            elif ids := (self._pointed_at if column == facts.primary_key else self.subjects)[key.names]:
                 whole = key.role is Role.BELONGS or column == facts.primary_key
                 yield (
                     WHOLE if whole else column,
@@ -205,7 +209,8 @@ class Selection:
         names_somebody = any(key.role is Role.ABOUT for key in entry.keys.values())
         for column, parent in entry.parents.items():
             vias = self._selected.get(parent.table, set())
-            followed = [via for via in vias if via == WHOLE or not names_somebody]
+            passing = self._map.passing(parent.table)
+            followed = [via for via in vias if via == WHOLE or not (names_somebody or via in passing)]
             if followed:
                 kind = self._catalogue.tables[table].columns[column]
                 yield (

@@ -95,12 +95,15 @@ class Column(_Entry):
     """A column with personal data, and why it is treated as it is.
 
     :ivar whose: keys of the table; the export shows the value only in rows that name the person by one.
+    :ivar mentions: the value is also erased where it holds an address or a number of the erased person, whatever the
+        row is about.
     """
 
     erasure: Erasure
     export: bool
     why: str
     whose: tuple[str, ...] = ()
+    mentions: bool = False
 
 
 class MappedTable(_Entry):
@@ -176,6 +179,23 @@ class PersonalDataMap(_Entry):
             if column.erasure is not Erasure.KEEP and name in present.columns
         }
 
+    def passing(self, table: str) -> frozenset[str]:
+        """Give the ways to a row of a table by which only the values that name the person are erased.
+
+        An address that opens no client; another person's row that leads to this one: a client was once a prospect, but
+        is not its first contact; a value that mentions the person.
+        """
+        entry = self.tables[table]
+        is_person = table in self.subjects.values()
+        keys = {
+            name
+            for name, key in entry.keys.items()
+            if key.export is Export.NONE
+            and (key.names == EMAIL or is_person)
+            and self.subjects.get(key.names) != table
+        }
+        return frozenset(keys | {name for name, column in entry.columns.items() if column.mentions})
+
     def reason(self, why: str) -> str:
         """Give a reason in words."""
         return self.reasons[why]
@@ -241,6 +261,8 @@ class PersonalDataMap(_Entry):
         for column, treated in entry.columns.items():
             if missing := set(treated.whose) - set(entry.keys):
                 yield f"{name}.{column}: whose {', '.join(sorted(missing))} is no key of the table"
+            if treated.mentions and (treated.erasure is Erasure.KEEP or column in entry.keys):
+                yield f"{name}.{column}: what is kept, or is a key, is not erased for what it mentions"
         if not entry.named:
             yield f"{name} says nothing"
 

@@ -145,7 +145,9 @@ def _position(local: LocalInvoice, sums: _Sums) -> str:  # noqa: PLR0911 - a tab
     state = local.invoice.status if local.invoice else ""
     if state == "paid" or (not state and sums.gross and sums.received >= sums.total):
         return "paid"
-    if state == "void" or (state == "uncollectible" and not sums.gross):
+    if state and sums.gross and (state == "void" or sums.received >= sums.total):
+        return f"{state}, but paid"
+    if state in ("void", "uncollectible") and not sums.gross:
         return state
     if any(payment.status == UNDER_WAY for payment in local.payments):
         return UNDER_WAY
@@ -161,7 +163,7 @@ def _amounts(local: LocalInvoice, sums: _Sums) -> Iterator[Mismatch]:
     paid_up = [p for p in local.payments if p.status == RECEIVED and p.refunded < p.received]
     ids = {"payment_intents": [payment.id for payment in paid_up]}
     if sums.gross > sums.refunded and sums.received > sums.total:
-        kind = DUPLICATE if len(paid_up) > 1 else OVERPAID
+        kind = DUPLICATE if len(paid_up) + bool(sums.undated) > 1 else OVERPAID
         yield Mismatch(kind, sums.text(sums.total), sums.text(sums.received), ids)
     elif local.status in ("paid", "partial", "overdue", "failed"):
         claimed = sums.total if local.status == "paid" else sums.recorded

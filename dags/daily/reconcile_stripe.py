@@ -16,7 +16,8 @@ mismatched + missing + moving (changed while it was compared).
 
 An outage of Stripe or a wrong key is an error of the run and never a finding.
 
-Connection stripe_default; a restricted key needs read access to Invoices, Payment Intents, Charges, Disputes and Events.
+Connection stripe_default, with API version 2026-05-27.dahlia or later (what stripe-python pins is); a restricted key needs
+read access to Invoices, Payment Intents, Charges, Disputes and Events.
 Pool stripe (include/pools.json).
 
     airflow dags trigger reconcile_stripe --conf '{"full": true, "dry_run": true}'

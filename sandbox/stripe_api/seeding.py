@@ -143,7 +143,7 @@ def _invoice(account: Account, members: Doc, rows: Rows) -> str:
     settled = [_attach(account, invoice, payment, rows) for payment in payments]
     paid = sum(amount for amount, _ in settled)
     if members.get("out_of_band"):
-        invoice["amount_paid_off_stripe"] = amount - paid
+        invoice["_amount_paid_off_stripe"] = amount - paid
         paid = amount
     invoice.update(
         amount_paid=paid, amount_remaining=max(0, amount - paid), amount_overpaid=max(0, paid - amount),

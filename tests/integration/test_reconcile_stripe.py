@@ -153,6 +153,22 @@ def test_money_by_other_means_counts(both, stripe, reconcile, findings):
     assert findings() == {}
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_an_invoice_marked_paid_out_of_band_agrees_whatever_is_recorded_here(full, both, reconcile, findings):
+    both(at_stripe={"out_of_band": True})
+    cheque = both(status="sent", at_stripe={"out_of_band": True, "status": "paid"})
+    cheque.paid_by("100.00", payment_method="check")
+    reconcile(full=full)
+    assert findings() == {}
+
+
+def test_an_invoice_marked_paid_out_of_band_that_is_fetched_singly_agrees(both, world, reconcile, findings):
+    old = world.ago(days=100)
+    both(at_stripe={"out_of_band": True, "created": unix(old)})
+    assert reconcile().numbers["single_fetches"] == 1
+    assert findings() == {}
+
+
 def test_more_than_the_total_is_overpaid(both, reconcile, findings):
     both(at_stripe={"payments": [{"amount": 12000}]})
     reconcile()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cp_ops.finance.stripe_comparison import EXPECTED, compare
 from cp_ops.finance.stripe_kinds import KINDS, LocalInvoice, StripeInvoice, StripePayment
+from cp_ops.finance.stripe_listing import link_row
 from cp_ops.runtime.money import Money
 
 AT = int(datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp())
@@ -140,6 +141,20 @@ def test_a_stripe_invoice_is_compared_with_the_total():
 
 def test_a_stripe_invoice_paid_out_of_band_agrees():
     assert compare(local(invoice=StripeInvoice("in_1", "paid", "usd", 100_00, 100_00, AT))) == []
+
+
+@pytest.mark.parametrize(
+    ("paid_by", "payment", "amount"),
+    [
+        ({"type": "payment_intent", "payment_intent": "pi_1"}, "pi_1", 100_00),
+        ({"type": "charge", "charge": "ch_1"}, None, 100_00),
+        ({"type": "payment_record", "payment_record": "pr_1"}, None, 0),
+    ],
+)
+def test_a_payment_record_is_no_money_that_came_through_stripe(paid_by, payment, amount):
+    """It is what `amount_paid_off_stripe` is computed from, and would be counted twice."""
+    found = {"id": "inpay_1", "invoice": "in_1", "amount_paid": 100_00, "status": "paid", "payment": paid_by}
+    assert link_row(found) == ("inpay_1", "in_1", payment, amount, "paid")
 
 
 def test_an_open_stripe_invoice_of_a_paid_one_can_still_be_paid_again():

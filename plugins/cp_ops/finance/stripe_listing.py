@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
 
 Document = dict[str, Any]
-INVOICE_EXPAND = ("payments",)
+INVOICE_EXPAND = ("payments", "amount_paid_off_stripe")
+"""What Stripe gives of an invoice only when asked; the amount since API version 2026-05-27.dahlia
+(docs.stripe.com/changelog/dahlia/2026-05-27/invoice-object-amount-paid-off-stripe-property)."""
+LIST_INVOICE_EXPAND = [f"data.{member}" for member in INVOICE_EXPAND]
 PAYMENT_EXPAND = ("latest_charge",)
 CHANGES = [
     "payment_intent.processing",
@@ -73,10 +76,10 @@ class StripeListing:
         :param since: Unix seconds; None for everything.
         """
         window = {"created": {"gte": since}} if since else {}
-        self._invoices(self._stripe.pages("invoices", expand=["data.payments"], **window))
+        self._invoices(self._stripe.pages("invoices", expand=LIST_INVOICE_EXPAND, **window))
         if since:
             older = {"created": {"lt": since}, "status": "open"}
-            self._invoices(self._stripe.pages("invoices", expand=["data.payments"], **older))
+            self._invoices(self._stripe.pages("invoices", expand=LIST_INVOICE_EXPAND, **older))
         for page in self._stripe.pages("payment_intents", expand=["data.latest_charge"], **window):
             self._page("payment_intents", page)
             self._copy("copy_stripe_payments", map(payment_row, page))
@@ -227,9 +230,12 @@ def payment_row(payment: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def link_row(payment: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Give what is staged of an invoice payment."""
+    """Give what is staged of an invoice payment.
+
+    A payment record tells of money that did not come through Stripe, and is in the invoice's `amount_paid_off_stripe`.
+    """
     paid = payment["payment"]
-    amount = payment.get("amount_paid") or 0
+    amount = 0 if paid["type"] == "payment_record" else payment.get("amount_paid") or 0
     return (payment["id"], payment["invoice"], paid.get("payment_intent"), amount, payment["status"])
 
 

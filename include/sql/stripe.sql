@@ -227,7 +227,7 @@ LEFT JOIN LATERAL (
 ) AS payment ON true
 LEFT JOIN LATERAL (
     SELECT sum(link.amount) AS amount FROM stripe_link AS link
-    WHERE (link.stripe_invoice = invoice.stripe_invoice_id OR link.stripe_invoice = ANY(another.ids))
+    WHERE link.stripe_invoice = ANY(another.ids || invoice.stripe_invoice_id)
       AND link.payment IS NULL AND link.status = 'paid'
 ) AS direct ON true
 LEFT JOIN LATERAL (

@@ -66,6 +66,10 @@ DELETE FROM stripe_invoice WHERE id = ANY(%(ids)s::text[])
 -- Let payments be found by the invoice that their metadata names.
 CREATE INDEX ON stripe_payment (invoice_id) WHERE invoice_id IS NOT NULL
 
+-- name: index_stripe_invoices
+-- Let Stripe invoices be found by the invoice that their metadata names.
+CREATE INDEX ON stripe_invoice (invoice_id) WHERE invoice_id IS NOT NULL
+
 -- name: index_stripe_links
 -- Let payments be found by their Stripe invoice.
 CREATE INDEX ON stripe_link (stripe_invoice)
@@ -90,9 +94,16 @@ ANALYZE stripe_link
 -- Tell the planner how much is compared.
 ANALYZE stripe_population
 
+-- name: unlisted_objects
+-- Which of these objects have neither been listed nor fetched.
+SELECT id FROM unnest(%(ids)s::text[]) AS given (id)
+WHERE id NOT IN (SELECT id FROM stripe_invoice) AND id NOT IN (SELECT id FROM stripe_payment)
+ORDER BY id
+
 -- name: take_population
 -- The firms' invoices with a reference to a Stripe invoice *or* to a payment intent: all of them, or those that are
 -- young, changed lately, open, have an open finding, or are named by an object that was listed or changed at Stripe.
+-- The finding of a Stripe object that nothing refers to names the invoice in its details.
 INSERT INTO stripe_population (invoice_id, firm_id, stripe_invoice, payment)
 SELECT invoice.id, invoice.firm_id, invoice.stripe_invoice_id, invoice.stripe_payment_intent_id
 FROM finance_invoices AS invoice
@@ -106,17 +117,30 @@ WHERE invoice.firm_id = ANY(%(firm_ids)s::bigint[])
        OR invoice.stripe_invoice_id IN (SELECT id FROM stripe_invoice)
        OR invoice.stripe_payment_intent_id IN (SELECT id FROM stripe_payment)
        OR invoice.id IN (SELECT invoice_id FROM stripe_payment WHERE invoice_id IS NOT NULL)
+       OR invoice.id IN (SELECT invoice_id FROM stripe_invoice WHERE invoice_id IS NOT NULL)
        OR 'finance_invoices:' || invoice.id IN (
-           SELECT subject FROM cp_ops.finding WHERE command = %(command)s::text AND resolved_at IS NULL))
+           SELECT subject FROM cp_ops.finding WHERE command = %(command)s::text AND resolved_at IS NULL)
+       OR invoice.id IN (
+           SELECT (details ->> 'invoice')::bigint FROM cp_ops.finding
+           WHERE command = %(command)s::text AND kind = 'missing_locally' AND resolved_at IS NULL))
 
 -- name: unlisted_invoices
--- References to Stripe invoices that were not listed, or that changed at Stripe since they could have been.
-SELECT DISTINCT stripe_invoice AS id FROM stripe_population
-WHERE stripe_invoice <> '' AND stripe_invoice NOT IN (SELECT id FROM stripe_invoice)
-ORDER BY 1
+-- Stripe invoices that an invoice refers to or that open findings are about, and that were not listed.
+SELECT id FROM (
+    SELECT stripe_invoice AS id FROM stripe_population WHERE stripe_invoice <> ''
+    UNION
+    SELECT substr(subject, 8) FROM cp_ops.finding
+    WHERE command = %(command)s::text AND firm_id = ANY(%(firm_ids)s::bigint[]) AND kind = 'missing_locally'
+      AND resolved_at IS NULL AND subject LIKE 'stripe:in%%'
+    UNION
+    SELECT jsonb_array_elements_text(details -> 'other_stripe_invoices') FROM cp_ops.finding
+    WHERE command = %(command)s::text AND firm_id = ANY(%(firm_ids)s::bigint[]) AND resolved_at IS NULL
+) AS wanted
+WHERE id NOT IN (SELECT id FROM stripe_invoice)
+ORDER BY id
 
 -- name: unlisted_payments
--- Payment intents that an invoice or a Stripe invoice refers to, or that have an open finding, and that were not listed.
+-- Payment intents that an invoice or a Stripe invoice refers to or that open findings are about, and that were not listed.
 SELECT id FROM (
     SELECT payment AS id FROM stripe_population WHERE payment <> ''
     UNION
@@ -124,8 +148,17 @@ SELECT id FROM (
     JOIN stripe_population AS local ON local.stripe_invoice = link.stripe_invoice
     WHERE link.payment IS NOT NULL AND link.status <> 'canceled'
     UNION
+    SELECT link.payment FROM stripe_link AS link
+    JOIN stripe_invoice AS named ON named.id = link.stripe_invoice
+    JOIN stripe_population AS local ON local.invoice_id = named.invoice_id AND local.firm_id = named.firm_id
+    WHERE link.payment IS NOT NULL AND link.status <> 'canceled'
+    UNION
     SELECT substr(subject, 8) FROM cp_ops.finding
-    WHERE command = %(command)s::text AND kind = 'missing_locally' AND resolved_at IS NULL AND subject LIKE 'stripe:pi%%'
+    WHERE command = %(command)s::text AND firm_id = ANY(%(firm_ids)s::bigint[]) AND kind = 'missing_locally'
+      AND resolved_at IS NULL AND subject LIKE 'stripe:pi%%'
+    UNION
+    SELECT jsonb_array_elements_text(details -> 'payment_intents') FROM cp_ops.finding
+    WHERE command = %(command)s::text AND firm_id = ANY(%(firm_ids)s::bigint[]) AND resolved_at IS NULL
 ) AS wanted
 WHERE id NOT IN (SELECT id FROM stripe_payment)
 ORDER BY 1
@@ -151,7 +184,7 @@ SELECT count(*) AS invoices FROM stripe_population WHERE firm_id = ANY(%(firm_id
 
 -- name: stripe_comparison
 -- Each compared invoice with all that Stripe has of it: its Stripe invoice, and the payments that it names, that belong
--- to its Stripe invoice, or whose metadata names it.
+-- to its Stripe invoice, whose metadata names it, or that belong to another Stripe invoice whose metadata names it.
 SELECT invoice.id, invoice.firm_id, invoice.status, invoice.total_amount, invoice.amount_paid, invoice.currency,
        invoice.paid_date, invoice.stripe_invoice_id, invoice.stripe_payment_intent_id, firm.timezone,
        invoice.updated_at,
@@ -159,12 +192,16 @@ SELECT invoice.id, invoice.firm_id, invoice.status, invoice.total_amount, invoic
        CASE WHEN remote.id IS NOT NULL THEN jsonb_build_object(
            'id', remote.id, 'status', remote.status, 'currency', remote.currency, 'total', remote.total,
            'paid_off_stripe', remote.paid_off_stripe, 'paid_at', remote.paid_at) END AS invoice,
-       COALESCE(payment.payments, '[]') AS payments,
+       COALESCE(payment.payments, '[]') AS payments, COALESCE(another.ids, '{}') AS other_invoices,
        COALESCE(direct.amount, 0)::bigint AS paid_without_intent
 FROM stripe_population AS local
 JOIN finance_invoices AS invoice ON invoice.id = local.invoice_id AND invoice.firm_id = local.firm_id
 JOIN firm_firm AS firm ON firm.id = invoice.firm_id
 LEFT JOIN stripe_invoice AS remote ON remote.id = invoice.stripe_invoice_id
+LEFT JOIN LATERAL (
+    SELECT array_agg(named.id ORDER BY named.id) AS ids FROM stripe_invoice AS named
+    WHERE named.invoice_id = invoice.id AND named.firm_id = invoice.firm_id AND named.id <> invoice.stripe_invoice_id
+) AS another ON true
 LEFT JOIN LATERAL (
     SELECT jsonb_agg(jsonb_build_object(
                'id', found.id, 'status', found.status, 'currency', found.currency, 'amount', found.amount,
@@ -181,12 +218,18 @@ LEFT JOIN LATERAL (
         UNION ALL
         SELECT named.id FROM stripe_payment AS named
         WHERE named.invoice_id = invoice.id AND named.firm_id = invoice.firm_id
-          AND named.status IN ('succeeded', 'processing'))
+          AND named.status IN ('succeeded', 'processing')
+        UNION ALL
+        SELECT made.id FROM stripe_link AS link
+        JOIN stripe_payment AS made ON made.id = link.payment
+        WHERE link.stripe_invoice = ANY(another.ids) AND link.status <> 'canceled'
+          AND made.status IN ('succeeded', 'processing'))
 ) AS payment ON true
 LEFT JOIN LATERAL (
     SELECT sum(link.amount) AS amount FROM stripe_link AS link
-    WHERE link.stripe_invoice = invoice.stripe_invoice_id AND link.payment IS NULL AND link.status = 'paid'
-) AS direct ON invoice.stripe_invoice_id <> ''
+    WHERE link.stripe_invoice = ANY(another.ids || invoice.stripe_invoice_id)
+      AND link.payment IS NULL AND link.status = 'paid'
+) AS direct ON true
 LEFT JOIN LATERAL (
     SELECT sum(allocation.amount) AS amount
     FROM finance_payment_allocations AS allocation
@@ -203,18 +246,26 @@ COPY stripe_finding (kind, subject, firm_id, severity, proposed_action, details)
 
 -- name: missing_locally
 -- Stripe objects whose metadata names an invoice of these firms that does not exist or knows nothing of Stripe: money
--- that moved, and invoices that were sent.
+-- that moved, and invoices that were sent. Also Stripe invoices that can still be paid, though the invoice refers to
+-- another one; what such a second one has received is compared with the invoice.
 SELECT found.id, found.firm_id, found.invoice_id, found.status, found.amount, found.currency,
-       invoice.id IS NOT NULL AS exists
+       invoice.id IS NOT NULL AS exists,
+       invoice.stripe_invoice_id <> '' OR invoice.stripe_payment_intent_id <> '' AS refers_to_another
 FROM (
-    SELECT id, firm_id, invoice_id, status, amount, currency FROM stripe_payment
+    SELECT id, firm_id, invoice_id, status, amount, currency, false AS payable FROM stripe_payment
     WHERE status IN ('succeeded', 'processing', 'requires_capture') AND (refunded < received OR received = 0)
     UNION ALL
-    SELECT id, firm_id, invoice_id, status, total, currency FROM stripe_invoice WHERE status IN ('open', 'paid')
+    SELECT id, firm_id, invoice_id, status, total, currency, status = 'open' FROM stripe_invoice
+    WHERE status IN ('open', 'paid')
 ) AS found
 LEFT JOIN finance_invoices AS invoice ON invoice.id = found.invoice_id AND invoice.firm_id = found.firm_id
 WHERE found.firm_id = ANY(%(firm_ids)s::bigint[])
-  AND (invoice.id IS NULL OR (invoice.stripe_invoice_id = '' AND invoice.stripe_payment_intent_id = ''))
+  AND (invoice.id IS NULL
+       OR (invoice.stripe_invoice_id = '' AND invoice.stripe_payment_intent_id = '')
+       OR (found.payable AND invoice.stripe_invoice_id <> found.id
+           AND NOT EXISTS (SELECT FROM stripe_link AS link
+                           WHERE link.stripe_invoice = found.id AND link.status <> 'canceled'
+                             AND link.payment = invoice.stripe_payment_intent_id)))
 ORDER BY found.id
 
 -- name: stripe_coverage

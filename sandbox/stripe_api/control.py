@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from . import charging, disputes, payment_methods, seeding, transfer
+from . import charging, disputes, payment_methods, refunds, seeding, transfer
 from .account import Account, RequestContext, Settings
 from .api import StripeApi, json_response
 from .errors import ApiError
@@ -144,6 +144,10 @@ def _close_dispute(account: Account, body: Doc, dispute_id: str) -> Doc:
     return disputes.close(account, account.find("dispute", dispute_id, in_path=True), body["status"])
 
 
+def _fail_refund(account: Account, body: Doc, refund_id: str) -> Doc:
+    return refunds.fail(account, account.find("refund", refund_id, in_path=True), **body)
+
+
 _ACTIONS: dict[tuple[str, str], Action] = {
     ("GET", "/health"): lambda api, _body, _ids: {"status": "ok", "now": api.account.now()},
     ("GET", "/clock"): lambda api, _body, ids: _clock(api, {}, ids),
@@ -170,4 +174,5 @@ _ACTIONS: dict[tuple[str, str], Action] = {
     ),
     ("POST", "/charges/{id}/dispute"): _acting(_dispute),
     ("POST", "/disputes/{id}/close"): _acting(_close_dispute),
+    ("POST", "/refunds/{id}/fail"): _acting(_fail_refund),
 }

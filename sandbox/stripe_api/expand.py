@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_LEVELS = 4
 INLINED = 10
+OFF_STRIPE = "amount_paid_off_stripe"
+"""The one amount that only ``expand`` shows."""
 Permit = Callable[[str], None]
 
 
@@ -54,7 +56,10 @@ class Renderer:
         kind = doc["object"]
         result = self._with_lines(doc)
         for head, below in _grouped(paths):
-            self._expand_member(result, result, kind, [head], below, trail)
+            if kind == "invoice" and head == OFF_STRIPE and not below:
+                result[head] = doc[f"_{head}"]
+            else:
+                self._expand_member(result, result, kind, [head], below, trail)
         return result
 
     def _expand_member(

@@ -191,7 +191,9 @@ def _default_method(account: Account, invoice: Doc) -> str:
 
 def _paid_out_of_band(account: Account, invoice: Doc) -> Doc:
     rest = invoice["amount_remaining"]
-    invoice.update(amount_paid=invoice["amount_paid"] + rest, amount_paid_off_stripe=rest, amount_remaining=0)
+    invoice.update(
+        amount_paid=invoice["amount_paid"] + rest, _amount_paid_off_stripe=rest, amount_remaining=0
+    )
     invoice_settlement.mark_paid(account, invoice)
     return invoice
 

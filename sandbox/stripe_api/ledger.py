@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One movement. ``kind`` is charge or refund, ``object`` the charge or refund, ``amount`` in minor units.
+    """One movement. ``kind`` is charge, refund or refund_failure, ``object`` the charge or refund, ``amount`` in minor units.
 
     A bank debit is entered when it settles. ``idempotency_key`` is that of the call that confirmed the payment.
     """
@@ -64,7 +64,7 @@ class Ledger:
         return [e for e in self.entries("charge") if metadata.items() <= e.metadata.items()]
 
     def refunds(self) -> list[LedgerEntry]:
-        """Successful refunds."""
+        """Refunds, also those that failed later."""
         return self.entries("refund")
 
     def charged_more_than_once(self, *names: str) -> dict[tuple[str | None, ...], int]:
@@ -73,14 +73,14 @@ class Ledger:
         return {values: count for values, count in counts.items() if count > 1}
 
     def totals(self) -> dict[str, int]:
-        """Charged less refunded, per currency, in minor units."""
+        """Charged less refunded, per currency, in minor units; a refund that failed has come back."""
         result: Counter[str] = Counter()
         for entry in self:
-            result[entry.currency] += entry.amount if entry.kind == "charge" else -entry.amount
+            result[entry.currency] += -entry.amount if entry.kind == "refund" else entry.amount
         return dict(result)
 
     def record(self, kind: str, at: int, doc: dict[str, Any], idempotency_key: str | None) -> None:
-        """Enter a charge or refund object that succeeded."""
+        """Enter a charge or refund object that succeeded, or a refund that failed later."""
         self._store.db.execute(
             "INSERT INTO ledger (at, kind, object, payment_intent, amount, currency, customer, metadata,"
             " idempotency_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

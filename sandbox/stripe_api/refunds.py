@@ -50,6 +50,22 @@ def create(call: Call) -> Doc:
     return made
 
 
+def fail(account: Account, refund: Doc, reason: str = "unknown") -> Doc:
+    """Let a refund fail after the fact: the customer's bank did not take it, and its amount is the account's again.
+
+    https://docs.stripe.com/refunds (failed refunds).
+    """
+    if refund["status"] != "succeeded":
+        raise invalid(f"Refund {refund['id']} is {refund['status']}; only one that succeeded can fail later.")
+    refund.update(status="failed", failure_reason=reason)
+    charge = account.find("charge", refund["charge"])
+    charge["amount_refunded"] -= refund["amount"]
+    charge["refunded"] = False
+    account.store.save(charge)
+    account.ledger.record("refund_failure", account.now(), refund, None)
+    return account.save(refund, "refund.updated", "charge.refund.updated", "refund.failed")
+
+
 def _charge_to_refund(account: Account, params: Doc) -> Doc:
     if "charge" in params:
         charge = account.find("charge", params["charge"], param="charge")

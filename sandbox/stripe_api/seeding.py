@@ -45,7 +45,8 @@ def seed(account: Account, specs: Iterable[Doc]) -> list[str]:
 
     ``{"invoice": {"customer", "amount", "currency": "usd", "status": "paid", "created", "due_date", "metadata",
     "id", "number", "out_of_band", "payments": [payment, ...]}}``: ``amount`` in minor units; a paid invoice has
-    one payment of its amount unless ``payments`` lists others or it was paid out of band.
+    one payment of its amount unless ``payments`` lists others or it was paid out of band. A payment has metadata of its
+    own only: Stripe does not copy an invoice's.
 
     ``{"payment_intent": payment}`` with ``{"amount", "status": "succeeded", "created", "paid_at", "customer",
     "currency", "metadata", "payment_method", "id"}``: ``paid_at`` is the charge's time (default: created).
@@ -142,7 +143,7 @@ def _invoice(account: Account, members: Doc, rows: Rows) -> str:
     settled = [_attach(account, invoice, payment, rows) for payment in payments]
     paid = sum(amount for amount, _ in settled)
     if members.get("out_of_band"):
-        invoice["amount_paid_off_stripe"] = amount - paid
+        invoice["_amount_paid_off_stripe"] = amount - paid
         paid = amount
     invoice.update(
         amount_paid=paid, amount_remaining=max(0, amount - paid), amount_overpaid=max(0, paid - amount),
@@ -159,7 +160,7 @@ def _invoice(account: Account, members: Doc, rows: Rows) -> str:
 def _attach(account: Account, invoice: Doc, payment: Doc, rows: Rows) -> tuple[int, int | None]:
     """Add one payment of an invoice; what it paid, and when."""
     _check(payment, PAYMENT_FIELDS)
-    inherited = {name: invoice[name] for name in ("customer", "currency", "created", "metadata")}
+    inherited = {name: invoice[name] for name in ("customer", "currency", "created")}
     intent = _add_payment(account, {**inherited, **payment}, rows)
     done = intent["status"] == "succeeded"
     when = rows["charge"][-1]["created"] if done else None

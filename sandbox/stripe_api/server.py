@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from . import charging, payment_methods, seeding
+from . import charging, payment_methods, refunds, seeding
 from .account import Account, RequestContext, Settings
 from .api import Calls, StripeApi
 from .app import ResettableProtocol, build_app
@@ -164,3 +164,8 @@ class StripeSandbox:
         """End a dispute as the bank decides: won or lost."""
         with self.account.acting(RequestContext()):
             return shown(close(self.account, self.account.find("dispute", dispute), status))
+
+    def fail_refund(self, refund: str, reason: str = "unknown") -> Doc:
+        """Let a refund fail after the fact, as the customer's bank does."""
+        with self.account.acting(RequestContext()):
+            return shown(refunds.fail(self.account, self.account.find("refund", refund), reason))

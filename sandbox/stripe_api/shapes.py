@@ -105,10 +105,14 @@ def dispute() -> Doc:
 
 
 def invoice() -> Doc:
-    """https://docs.stripe.com/api/invoices/object; ``_lines`` holds the line items."""
+    """https://docs.stripe.com/api/invoices/object; ``_lines`` holds the line items.
+
+    ``_amount_paid_off_stripe`` is shown when it is expanded only, and never in an event:
+    https://docs.stripe.com/changelog/dahlia/2026-05-27/invoice-object-amount-paid-off-stripe-property.
+    """
     return {
         "object": "invoice", "account_country": "US", "account_name": "Sandbox", "amount_due": 0,
-        "amount_overpaid": 0, "amount_paid": 0, "amount_paid_off_stripe": 0, "amount_remaining": 0,
+        "amount_overpaid": 0, "amount_paid": 0, "_amount_paid_off_stripe": 0, "amount_remaining": 0,
         "amount_shipping": 0, "attempt_count": 0, "attempted": False, "auto_advance": False,
         "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None, "provider": None,
                           "status": None},

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS ledger (
-    entry INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, object TEXT NOT NULL UNIQUE,
+    entry INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, object TEXT NOT NULL,
     payment_intent TEXT, amount INTEGER NOT NULL, currency TEXT NOT NULL, customer TEXT, metadata TEXT NOT NULL,
-    idempotency_key TEXT);
+    idempotency_key TEXT, UNIQUE (object, kind));
 CREATE TRIGGER IF NOT EXISTS ledger_is_append_only_u BEFORE UPDATE ON ledger
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS ledger_is_append_only_d BEFORE DELETE ON ledger

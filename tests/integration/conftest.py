@@ -60,6 +60,10 @@ class Runner:
         """Give a runner with other settings."""
         return Runner(self.dsn, Settings(**settings), self.now, self.lease_ttl)
 
+    def at(self, now: datetime) -> Runner:
+        """Give a runner at another time."""
+        return Runner(self.dsn, self.settings, now, self.lease_ttl)
+
 
 @pytest.fixture
 def runner(app_db: ApplicationDatabase) -> Runner:

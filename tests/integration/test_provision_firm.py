@@ -324,6 +324,42 @@ def test_a_slug_of_somebody_elses_firm_is_an_error_and_the_firm_is_untouched(run
     assert "acme.example" not in log[3].lower()
 
 
+@pytest.mark.parametrize("was_a_member", [False, True])
+def test_who_once_created_a_firm_gets_no_rights_in_it_while_it_has_its_own_administrator(
+    runner, db, world, was_a_member
+):
+    """`created_by_id` names the platform's operator, or an administrator whose membership was taken away."""
+    firm = world.firm("Acme Consulting", slug="acme-consulting")
+    creator = (
+        world.firm().user(email="robin@acme.example")
+        if not was_a_member
+        else firm.user(email="robin@acme.example", role="admin")
+    )
+    firm.update(created_by_id=creator.id)
+    firm.user(role="owner")
+    db.execute("DELETE FROM firm_membership WHERE firm_id = %s AND user_id = %s", [firm.id, creator.id])
+    before = rows(db, "SELECT firm_membership::text FROM firm_membership ORDER BY id")
+    with pytest.raises(OptionsError, match=r"^slug: a firm with this slug exists"):
+        provision(runner)
+    assert rows(db, "SELECT firm_membership::text FROM firm_membership ORDER BY id") == before
+
+
+def test_the_creator_of_a_firm_whose_last_administrator_is_gone_gets_the_membership_back(runner, db, world):
+    firm = world.firm("Acme Consulting", slug="acme-consulting")
+    creator = world.firm().user(email="robin@acme.example")
+    firm.update(created_by_id=creator.id)
+    firm.user(role="staff")
+    former = firm.user(role="admin")
+    db.execute(
+        "UPDATE firm_membership SET is_active = false WHERE firm_id = %s AND user_id = %s",
+        [firm.id, former.id],
+    )
+    assert provision(runner, invite=False).done_kinds["create_membership"] == 1
+    assert rows(
+        db, "SELECT user_id FROM firm_membership WHERE firm_id = %s AND role = 'admin' AND is_active", firm.id
+    ) == [(creator.id,)]
+
+
 @pytest.mark.parametrize("address", ["robin@acme.example", "ROBIN@ACME.EXAMPLE"])
 def test_an_account_with_the_address_in_whatever_case_is_an_error_unless_adopted(runner, db, world, address):
     other = world.firm().user(email=address, username="rob")

@@ -153,6 +153,22 @@ def test_money_by_other_means_counts(both, stripe, reconcile, findings):
     assert findings() == {}
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_an_invoice_marked_paid_out_of_band_agrees_whatever_is_recorded_here(full, both, reconcile, findings):
+    both(at_stripe={"out_of_band": True})
+    cheque = both(status="sent", at_stripe={"out_of_band": True, "status": "paid"})
+    cheque.paid_by("100.00", payment_method="check")
+    reconcile(full=full)
+    assert findings() == {}
+
+
+def test_an_invoice_marked_paid_out_of_band_that_is_fetched_singly_agrees(both, world, reconcile, findings):
+    old = world.ago(days=100)
+    both(at_stripe={"out_of_band": True, "created": unix(old)})
+    assert reconcile().numbers["single_fetches"] == 1
+    assert findings() == {}
+
+
 def test_more_than_the_total_is_overpaid(both, reconcile, findings):
     both(at_stripe={"payments": [{"amount": 12000}]})
     reconcile()
@@ -221,6 +237,163 @@ def test_a_payment_that_names_an_invoice_of_ours_is_missing_locally(both, stripe
     )
     reconcile()
     assert set(findings()) == {("missing_locally", "stripe:pi_2")}
+
+
+@pytest.fixture
+def card(stripe):
+    """A customer with a card at Stripe: (customer, payment method)."""
+    api = stripe.client().v1
+    customer = api.customers.create({}).id
+    return customer, api.payment_methods.attach("pm_card_visa", {"customer": customer}).id
+
+
+@pytest.fixture
+def issue(stripe, card):
+    """Make an open Stripe invoice whose metadata names an invoice of ours, as an operator does in the dashboard."""
+
+    def make(invoice, amount=10000):
+        api = stripe.client().v1
+        metadata = {"firm_id": str(invoice.row()["firm_id"]), "invoice_id": str(invoice.id)}
+        made = api.invoices.create(
+            {
+                "customer": card[0], "currency": "usd", "collection_method": "send_invoice", "days_until_due": 30,
+                "auto_advance": False, "metadata": metadata,
+            }
+        )  # fmt: skip
+        api.invoices.add_lines(made.id, {"lines": [{"amount": amount, "description": "Fee"}]})
+        api.invoices.finalize_invoice(made.id, {"auto_advance": False})
+        return made.id
+
+    return make
+
+
+def pay(stripe, remote, card):
+    stripe.client().v1.invoices.pay(remote, {"payment_method": card[1]})
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_second_stripe_invoice_is_found_while_it_is_open_and_a_duplicate_once_it_is_paid(
+    full, both, stripe, card, issue, reconcile, findings
+):
+    """A double payment that nothing refers to: neither the local invoice nor the payment's metadata."""
+    invoice = both()
+    subject = f"finance_invoices:{invoice.id}"
+    second = issue(invoice)
+    outcome = reconcile(full=full)
+    assert set(findings()) == {("missing_locally", f"stripe:{second}")}
+    assert findings()["missing_locally", f"stripe:{second}"]["local"] == "refers to another object"
+    assert (outcome.numbers["matched"], outcome.numbers["missing_locally"]) == (1, 1)
+
+    pay(stripe, second, card)
+    outcome = reconcile(full=full)
+    assert set(findings()) == {("duplicate_payment", subject)}
+    found = findings()["duplicate_payment", subject]
+    assert (found["local"], found["stripe"]) == ("100.00 USD", "200.00 USD")
+    assert found["other_stripe_invoices"] == [second]
+    assert len(found["payment_intents"]) == 2
+    assert outcome.numbers["duplicate_payment"] == 1
+
+    (extra,) = stripe.client().v1.invoice_payments.list({"invoice": second}).data
+    stripe.client().v1.refunds.create({"payment_intent": extra.payment.payment_intent})
+    reconcile(full=full)
+    assert findings() == {}
+
+
+def test_an_old_second_invoice_is_followed_from_open_to_paid_and_stays_a_duplicate(
+    both, stripe, world, card, issue, runner, findings
+):
+    """All of it is older than the window: no list shows it once it is paid."""
+    old = world.ago(days=100)
+    invoice = both(at_stripe={"created": unix(old)})
+    invoice.update(created_at=old, updated_at=old, paid_date=old.date())
+    stripe.clock.freeze(unix(old))
+    second = issue(invoice)
+    stripe.clock.set(unix(world.now - timedelta(days=2)))
+
+    def reconcile(days):
+        stripe.clock.set(unix(world.now + timedelta(days=days)))
+        return runner.at(world.now + timedelta(days=days))(ReconcileStripe(stripe_api(stripe)))
+
+    stripe.clock.set(unix(world.now))
+    reconcile(0)
+    assert kinds(findings) == ["missing_locally"]
+    pay(stripe, second, card)
+    reconcile(1)
+    assert kinds(findings) == ["duplicate_payment"]
+    reconcile(70)
+    assert kinds(findings) == ["duplicate_payment"], "its events are gone, the second payment is not"
+
+
+def test_an_old_second_invoice_is_found_by_its_payment_alone(
+    both, stripe, world, card, issue, reconcile, findings
+):
+    old = world.ago(days=100)
+    invoice = both(at_stripe={"created": unix(old)})
+    invoice.update(created_at=old, updated_at=old, paid_date=old.date())
+    stripe.clock.freeze(unix(old))
+    second = issue(invoice)
+    stripe.clock.set(unix(world.now - timedelta(days=1)))
+    pay(stripe, second, card)
+    stripe.clock.set(unix(world.now))
+    assert reconcile().numbers["local"] == 1
+    assert kinds(findings) == ["duplicate_payment"]
+
+
+def test_a_second_stripe_invoice_paid_out_of_band_is_no_second_payment(
+    both, stripe, issue, reconcile, findings
+):
+    second = issue(both())
+    stripe.client().v1.invoices.pay(second, {"paid_out_of_band": True})
+    reconcile()
+    assert findings() == {}
+
+
+def test_the_stripe_invoice_that_the_referred_payment_intent_pays_is_no_second_one(
+    both, stripe, world, reconcile, findings
+):
+    invoice = both.client.invoice("100.00", paid="100.00", stripe_payment_intent_id="pi_1")
+    metadata = {"firm_id": str(both.firm.id), "invoice_id": str(invoice.id)}
+    spec = {
+        "id": "in_1",
+        "amount": 10000,
+        "metadata": metadata,
+        "payments": [{"id": "pi_1", "amount": 10000}],
+    }
+    stripe.seed([{"invoice": spec | {"status": "paid", "created": unix(world.now)}}])
+    reconcile()
+    assert findings() == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "first", "expected"),
+    [
+        ("sent", "open", "sent/open, but paid"),
+        ("overdue", "open", "overdue/open, but paid"),
+        ("cancelled", "void", "cancelled/void, but paid"),
+        ("cancelled", "uncollectible", "cancelled/uncollectible, but paid"),
+        ("draft", "draft", "draft/draft, but paid"),
+    ],
+)
+def test_a_second_stripe_invoice_paid_instead_of_the_first_is_a_status_mismatch(
+    status, first, expected, both, stripe, card, issue, reconcile, findings
+):
+    invoice = both(status=status, at_stripe={"status": first})
+    pay(stripe, issue(invoice), card)
+    reconcile()
+    found = findings()["status_mismatch", f"finance_invoices:{invoice.id}"]
+    assert f"{found['local']}/{found['stripe']}" == expected
+
+
+def test_another_firms_invoice_of_the_same_number_is_not_taken_for_ours(
+    both, stripe, world, card, reconcile, findings
+):
+    """Metadata that names our invoice's number with another firm's is about no invoice of ours."""
+    invoice = both()
+    metadata = {"firm_id": str(world.firm().id), "invoice_id": str(invoice.id)}
+    paid = {"amount": 10000, "status": "paid", "created": unix(world.now), "metadata": metadata}
+    stripe.seed([{"invoice": paid | {"id": "in_foreign"}}])
+    reconcile()
+    assert set(findings()) == {("missing_locally", "stripe:in_foreign")}
 
 
 def test_disputed_refunded_and_charged_back_have_their_own_states(both, stripe, reconcile, findings):
@@ -309,6 +482,79 @@ def test_an_old_payment_that_was_refunded_lately_is_seen_without_a_full_run(
     api.v1.refunds.create({"payment_intent": intent.id})
     reconcile()
     assert "status_mismatch" in kinds(findings)
+
+
+def test_an_old_payment_intent_that_was_paid_lately_is_seen_without_a_full_run(
+    both, stripe, world, card, reconcile, findings
+):
+    """It waited at Stripe while a cheque paid the invoice: too old to be listed, and nothing is open here."""
+    stripe.clock.freeze(unix(world.ago(days=100)))
+    api = stripe.client().v1
+    intent = api.payment_intents.create({"amount": 10000, "currency": "usd", "customer": card[0]})
+    old = world.ago(days=90)
+    invoice = both.client.invoice("100.00", status="sent", stripe_payment_intent_id=intent.id, created_at=old)
+    invoice.paid_by("100.00", payment_method="check")
+    invoice.update(updated_at=old, paid_date=old.date())
+    stripe.clock.set(unix(world.now))
+    assert reconcile().numbers["local"] == 0
+    stripe.clock.set(unix(world.now - timedelta(days=1)))
+    api.payment_intents.confirm(intent.id, {"payment_method": card[1]})
+    stripe.clock.set(unix(world.now))
+    assert reconcile().numbers["local"] == 1
+    assert kinds(findings) == ["overpaid"]
+
+
+def test_an_old_stripe_invoice_that_was_paid_lately_is_seen_without_a_full_run(
+    both, stripe, world, reconcile, findings
+):
+    old = world.ago(days=100)
+    stripe.clock.freeze(unix(old))
+    invoice = both(status="cancelled", at_stripe={"created": unix(old), "status": "uncollectible"})
+    invoice.update(created_at=old, updated_at=old)
+    stripe.clock.set(unix(world.now))
+    assert (reconcile().numbers["local"], findings()) == (0, {})
+    stripe.client().v1.invoices.pay(invoice.row()["stripe_invoice_id"], {"paid_out_of_band": True})
+    reconcile()
+    assert "status_mismatch" in kinds(findings)
+
+
+def test_an_old_payment_of_a_stripe_invoice_that_was_refunded_lately_is_seen_without_a_full_run(
+    both, stripe, world, reconcile, findings
+):
+    """The event names the payment intent only; the local invoice refers to the Stripe invoice only."""
+    old = world.ago(days=100)
+    invoice = both(at_stripe={"created": unix(old), "payments": [{"id": "pi_old", "amount": 10000}]})
+    invoice.update(created_at=old, updated_at=old, paid_date=old.date())
+    assert (reconcile().numbers["local"], findings()) == (0, {})
+    stripe.client().v1.refunds.create({"payment_intent": "pi_old"})
+    outcome = reconcile()
+    assert "status_mismatch" in kinds(findings)
+    assert outcome.numbers["single_fetches"] == 2, "the payment intent and its Stripe invoice"
+
+
+def test_a_refund_that_failed_is_seen_without_a_full_run(both, stripe, world, reconcile, findings):
+    """Stripe takes the amount off the charge's refunds again: what is refunded here is paid there."""
+    old = world.ago(days=100)
+    invoice = both(
+        at_stripe={"created": unix(old), "payments": [{"id": "pi_old", "amount": 10000}]}, status="paid"
+    )
+    stripe.clock.freeze(unix(old))
+    refund = stripe.client().v1.refunds.create({"payment_intent": "pi_old"})
+    invoice.update(status="refunded", created_at=old, updated_at=old)
+    stripe.clock.set(unix(world.now))
+    assert (reconcile().numbers["local"], findings()) == (0, {})
+    stripe.fail_refund(refund.id)
+    reconcile()
+    found = findings()["status_mismatch", f"finance_invoices:{invoice.id}"]
+    assert (found["local"], found["stripe"]) == ("refunded", "paid")
+
+
+def test_what_was_listed_is_not_fetched_once_more_for_its_events(both, stripe, world, card, issue, reconcile):
+    for _ in range(3):
+        pay(stripe, issue(both.client.invoice("100.00", status="sent")), card)
+    outcome = reconcile()
+    assert outcome.numbers["single_fetches"] == 0
+    assert outcome.remote_calls == 5, "invoices, payment intents, older open ones, disputes, events"
 
 
 def test_an_old_open_invoice_is_listed_or_fetched_singly(both, world, reconcile, findings):

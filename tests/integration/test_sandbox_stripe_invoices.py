@@ -190,9 +190,20 @@ def test_a_payment_that_comes_too_late_is_overpaid_and_credited(stripe, api, cus
     assert api.customers.retrieve(customer.id).balance == -2_000
 
 
+def test_what_was_paid_off_stripe_is_shown_when_it_is_expanded_only(api, customer) -> None:
+    member = "amount_paid_off_stripe"
+    paid = api.invoices.pay(opened(api, customer, 5_000).id, {"paid_out_of_band": True})
+    assert member not in paid
+    assert api.invoices.retrieve(paid.id, {"expand": [member]})[member] == 5_000
+    (listed,) = api.invoices.list({"expand": [f"data.{member}"]}).data
+    assert listed[member] == 5_000
+    (told,) = api.events.list({"type": "invoice.paid"}).data
+    assert member not in told.data.object
+
+
 def test_paid_out_of_band_moves_no_money(stripe, api, customer) -> None:
     invoice = api.invoices.pay(opened(api, customer, 5_000).id, {"paid_out_of_band": True})
-    assert (invoice.status, invoice.amount_paid_off_stripe, invoice.amount_remaining) == ("paid", 5_000, 0)
+    assert (invoice.status, invoice.amount_paid, invoice.amount_remaining) == ("paid", 5_000, 0)
     (default,) = api.invoice_payments.list({"invoice": invoice.id}).data
     assert default.status == "canceled"
     assert api.payment_intents.retrieve(default.payment.payment_intent).status == "canceled"

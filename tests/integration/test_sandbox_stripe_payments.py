@@ -8,6 +8,7 @@ import pytest
 import stripe as stripe_python
 
 from sandbox.stripe_api import StripeSandbox
+from sandbox.stripe_api.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -344,6 +345,24 @@ def test_refunds_in_parts_up_to_the_charge(stripe, api, customer) -> None:
     assert [entry.amount for entry in stripe.ledger.refunds()] == [5_000, 15_000]
     assert stripe.ledger.totals() == {"usd": 0}
     assert api.payment_intents.retrieve(intent.id).status == "succeeded"
+
+
+def test_a_refund_that_fails_later_gives_the_amount_back(stripe, api, customer) -> None:
+    intent = charge(api, customer, attached(api, customer, "pm_card_visa"))
+    part = api.refunds.create({"payment_intent": intent.id, "amount": 5_000})
+    rest = api.refunds.create({"payment_intent": intent.id})
+    stripe.fail_refund(rest.id, "expired_or_canceled_card")
+    failed = api.refunds.retrieve(rest.id)
+    assert (failed.status, failed.failure_reason) == ("failed", "expired_or_canceled_card")
+    made = api.charges.retrieve(intent.latest_charge)
+    assert (made.amount_refunded, made.refunded) == (part.amount, False)
+    assert stripe.ledger.totals() == {"usd": 15_000}
+    told = api.events.list({"types": ["refund.failed", "charge.refund.updated", "refund.updated"]}).data
+    assert [(event.data.object["id"], event.data.object["payment_intent"]) for event in told] == [
+        (rest.id, intent.id)
+    ] * 3
+    with pytest.raises(ApiError, match="only one that succeeded"):
+        stripe.fail_refund(rest.id)
 
 
 def test_a_disputed_charge_says_so_and_cannot_be_refunded(stripe, api, customer) -> None:

@@ -124,6 +124,15 @@ def test_only_the_first_payments_are_inlined(stripe, api) -> None:
     assert len(api.invoice_payments.list({"invoice": invoice, "limit": 100}).data) == 12
 
 
+def test_a_seeded_payment_has_no_metadata_of_its_invoice(stripe, api) -> None:
+    """Stripe does not copy it: a payment intent that an invoice made says nothing of what the invoice is about."""
+    named = {"invoice": {"amount": 100, "status": "paid", "metadata": {"invoice_id": "7"}}}
+    of_its_own = {"invoice": {"amount": 100, "payments": [{"amount": 50, "metadata": {"part": "1"}}]}}
+    stripe.seed([named, of_its_own])
+    found = [intent.metadata.to_dict() for intent in api.payment_intents.list().data]
+    assert sorted(found, key=len) == [{}, {"part": "1"}]
+
+
 # Keys
 
 

@@ -140,6 +140,12 @@ STRANGERS = [
     pytest.param((Account(4, is_active=True, without_password=False),), (ADMIN,), id="not a member"),
     pytest.param((OWN,), (Membership(3, "staff", is_active=True),), id="a member, not an administrator"),
     pytest.param((OWN,), (Membership(3, "admin", is_active=False),), id="no longer a member"),
+    *(
+        pytest.param(
+            (OWN,), (Membership(9, role, is_active=True),), id=f"its creator, but it has its own {role}"
+        )
+        for role in ("admin", "firm_admin", "owner")
+    ),
 ]
 
 
@@ -154,6 +160,14 @@ def test_a_slug_with_a_different_administrator_is_an_error(accounts, memberships
 
 def test_the_lost_membership_of_the_firms_own_administrator_is_repaired():
     found = plan(Existing(firm=FIRM, accounts=(OWN,), **COMPLETE))
+    assert kinds(found) == ["create_membership"]
+
+
+@pytest.mark.parametrize(
+    "other", [Membership(9, "staff", is_active=True), Membership(9, "owner", is_active=False)]
+)
+def test_a_firm_whose_other_members_cannot_run_it_gets_its_administrator_back(other):
+    found = plan(Existing(firm=FIRM, accounts=(OWN,), memberships=(other,), **COMPLETE))
     assert kinds(found) == ["create_membership"]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cp_ops.finance.stripe_comparison import EXPECTED, compare
 from cp_ops.finance.stripe_kinds import KINDS, LocalInvoice, StripeInvoice, StripePayment
+from cp_ops.finance.stripe_listing import link_row
 from cp_ops.runtime.money import Money
 
 AT = int(datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp())
@@ -112,6 +113,7 @@ def test_a_reference_that_stripe_does_not_know_is_missing_whatever_the_status(st
         ("sent", [payment(100_00)], False),
         ("overdue", [payment(100_00, status="processing")], True),
         ("failed", [payment(100_00, status="requires_payment_method")], True),
+        ("failed", [payment(100_00, status="processing")], True),
         ("failed", [payment(100_00)], False),
         ("cancelled", [payment(100_00)], False),
         ("cancelled", [payment(100_00, refunded=100_00)], True),
@@ -141,6 +143,20 @@ def test_a_stripe_invoice_paid_out_of_band_agrees():
     assert compare(local(invoice=StripeInvoice("in_1", "paid", "usd", 100_00, 100_00, AT))) == []
 
 
+@pytest.mark.parametrize(
+    ("paid_by", "payment", "amount"),
+    [
+        ({"type": "payment_intent", "payment_intent": "pi_1"}, "pi_1", 100_00),
+        ({"type": "charge", "charge": "ch_1"}, None, 100_00),
+        ({"type": "payment_record", "payment_record": "pr_1"}, None, 0),
+    ],
+)
+def test_a_payment_record_is_no_money_that_came_through_stripe(paid_by, payment, amount):
+    """It is what `amount_paid_off_stripe` is computed from, and would be counted twice."""
+    found = {"id": "inpay_1", "invoice": "in_1", "amount_paid": 100_00, "status": "paid", "payment": paid_by}
+    assert link_row(found) == ("inpay_1", "in_1", payment, amount, "paid")
+
+
 def test_an_open_stripe_invoice_of_a_paid_one_can_still_be_paid_again():
     invoice = StripeInvoice("in_1", "open", "usd", 100_00, 0, None)
     assert kinds(compare(local(invoice=invoice, payments=[payment(100_00)]))) == ["status_mismatch"]
@@ -160,6 +176,62 @@ def test_the_paid_date_is_the_charges_day_there_or_in_utc(days, zone):
 def test_a_debit_is_paid_on_the_day_it_settles():
     settles = payment(100_00, settles_later=True)
     assert compare(replace(local(payments=[settles]), paid_date=date(2026, 11, 6))) == []
+
+
+CARD_DAY = date(2026, 11, 1)
+
+
+def later(amount, days, **changes):
+    """A payment that was charged so many days after the card's day."""
+    return payment(amount, number=2, charged_at=AT + days * 86_400, **changes)
+
+
+@pytest.mark.parametrize(("days", "agrees"), [(0, True), (19, True), (-1, False)])
+def test_what_is_left_after_a_part_payment_may_be_paid_by_cheque_on_any_later_day(days, agrees):
+    invoice = local(payments=[payment(30_00)], paid_by_other_means=Decimal("70.00"))
+    found = kinds(compare(replace(invoice, paid_date=CARD_DAY + timedelta(days=days))))
+    assert found == ([] if agrees else ["paid_date_mismatch"])
+
+
+@pytest.mark.parametrize("days", [-3, 0, 19])
+@pytest.mark.parametrize("recorded", ["100.00", "0.00"])
+def test_a_stripe_invoice_marked_paid_out_of_band_says_nothing_of_the_cheques_day(days, recorded):
+    marked = StripeInvoice("in_1", "paid", "usd", 100_00, 100_00, AT)
+    invoice = local(invoice=marked, paid_by_other_means=Decimal(recorded))
+    assert compare(replace(invoice, paid_date=CARD_DAY + timedelta(days=days))) == []
+
+
+@pytest.mark.parametrize(("days", "agrees"), [(0, True), (19, True), (-1, False)])
+def test_the_rest_of_a_stripe_invoice_may_be_marked_paid_out_of_band_on_another_day(days, agrees):
+    marked = StripeInvoice("in_1", "paid", "usd", 100_00, 70_00, AT + 5 * 86_400)
+    invoice = local(invoice=marked, payments=[payment(30_00)])
+    found = kinds(compare(replace(invoice, paid_date=CARD_DAY + timedelta(days=days))))
+    assert found == ([] if agrees else ["paid_date_mismatch"])
+
+
+def test_the_paid_date_is_the_day_on_which_the_total_was_reached():
+    parts = [payment(30_00), later(70_00, 4)]
+    assert kinds(compare(local(payments=parts))) == ["paid_date_mismatch"]
+    assert compare(local(payments=parts, paid_date=CARD_DAY + timedelta(days=4))) == []
+
+
+def test_a_second_payment_does_not_move_the_paid_date():
+    assert kinds(compare(local(payments=[payment(100_00), later(100_00, 4)]))) == ["duplicate_payment"]
+    given_back = later(100_00, 4, refunded=100_00)
+    assert compare(local(payments=[payment(100_00), given_back])) == []
+    kept = [payment(100_00, refunded=100_00), later(100_00, 4)]
+    for days in (0, 4):
+        assert compare(local(payments=kept, paid_date=CARD_DAY + timedelta(days=days))) == []
+
+
+def test_a_card_payment_of_what_a_cheque_had_paid_is_overpaid_and_the_cheques_day_stays_right():
+    invoice = local(payments=[later(100_00, 9)], paid_by_other_means=Decimal("100.00"))
+    assert kinds(compare(replace(invoice, paid_date=CARD_DAY))) == ["overpaid"]
+
+
+def test_a_paid_invoice_without_a_paid_date_is_found_however_it_was_paid():
+    mixed = local(payments=[payment(30_00)], paid_by_other_means=Decimal("70.00"))
+    assert kinds(compare(replace(mixed, paid_date=None))) == ["paid_date_mismatch"]
 
 
 def test_every_kind_has_a_severity_and_an_action_in_words():

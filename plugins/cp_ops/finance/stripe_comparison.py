@@ -18,11 +18,12 @@ from cp_ops.finance.stripe_kinds import (
     UNDERPAID,
     LocalInvoice,
     Mismatch,
+    StripePayment,
 )
 from cp_ops.runtime.money import Money, MoneyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 OTHER_DEBIT_DAYS = timedelta(days=14)
@@ -34,7 +35,7 @@ EXPECTED: Mapping[str, frozenset[str]] = {
     "draft": frozenset({"draft", "awaiting", "canceled"}),
     "sent": frozenset({"open", "awaiting", "canceled", "processing"}),
     "overdue": frozenset({"open", "awaiting", "canceled", "processing", "partial", "uncollectible"}),
-    "failed": frozenset({"open", "awaiting", "canceled", "partial", "uncollectible"}),
+    "failed": frozenset({"open", "awaiting", "canceled", "processing", "partial", "uncollectible"}),
     "partial": frozenset({"partial", "processing"}),
     "paid": frozenset({"paid"}),
     "cancelled": frozenset({"void", "draft", "awaiting", "canceled", "uncollectible", "refunded"}),
@@ -73,12 +74,15 @@ def _mismatches(local: LocalInvoice) -> Iterator[Mismatch]:
         )
     yield from _amounts(local, sums)
     if local.status == "paid" and position == "paid":
-        yield from _paid_date(local)
+        yield from _paid_date(local, sums)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Amounts of one invoice in minor units. `received` is what came in by any means, less refunds."""
+    """Amounts of one invoice in minor units. `received` is what came in by any means, less refunds.
+
+    :param undated: the part of `gross` whose time Stripe gives only with the invoice.
+    """
 
     code: str
     total: int
@@ -87,6 +91,7 @@ class _Sums:
     gross: int
     refunded: int
     off_stripe: int
+    undated: int
 
     @classmethod
     def of(cls, local: LocalInvoice, code: str) -> _Sums:
@@ -98,16 +103,21 @@ class _Sums:
             total=Money.of(local.total_amount, code).minor_units,
             recorded=Money.of(local.amount_paid, code).minor_units,
             others=Money.of(local.paid_by_other_means, code).minor_units,
-            gross=stripe(
-                sum(p.received for p in local.payments if p.status == RECEIVED) + local.paid_without_intent
-            ),
-            refunded=stripe(sum(payment.refunded for payment in local.payments)),
+            gross=sum(stripe(p.received) for p in local.payments if p.status == RECEIVED)
+            + stripe(local.paid_without_intent),
+            refunded=sum(stripe(payment.refunded) for payment in local.payments),
             off_stripe=stripe(local.invoice.paid_off_stripe) if local.invoice else 0,
+            undated=stripe(local.paid_without_intent),
         )
 
     @property
+    def elsewhere(self) -> int:
+        """What did not come through Stripe: both sides may have recorded the same cheque."""
+        return max(self.others, self.off_stripe)
+
+    @property
     def received(self) -> int:
-        return self.gross - self.refunded + max(self.others, self.off_stripe)
+        return self.gross - self.refunded + self.elsewhere
 
     def text(self, minor_units: int) -> str:
         return str(Money(minor_units, self.code))
@@ -135,7 +145,9 @@ def _position(local: LocalInvoice, sums: _Sums) -> str:  # noqa: PLR0911 - a tab
     state = local.invoice.status if local.invoice else ""
     if state == "paid" or (not state and sums.gross and sums.received >= sums.total):
         return "paid"
-    if state == "void" or (state == "uncollectible" and not sums.gross):
+    if state and sums.gross and (state == "void" or sums.received >= sums.total):
+        return f"{state}, but paid"
+    if state in ("void", "uncollectible") and not sums.gross:
         return state
     if any(payment.status == UNDER_WAY for payment in local.payments):
         return UNDER_WAY
@@ -151,7 +163,7 @@ def _amounts(local: LocalInvoice, sums: _Sums) -> Iterator[Mismatch]:
     paid_up = [p for p in local.payments if p.status == RECEIVED and p.refunded < p.received]
     ids = {"payment_intents": [payment.id for payment in paid_up]}
     if sums.gross > sums.refunded and sums.received > sums.total:
-        kind = DUPLICATE if len(paid_up) > 1 else OVERPAID
+        kind = DUPLICATE if len(paid_up) + bool(sums.undated) > 1 else OVERPAID
         yield Mismatch(kind, sums.text(sums.total), sums.text(sums.received), ids)
     elif local.status in ("paid", "partial", "overdue", "failed"):
         claimed = sums.total if local.status == "paid" else sums.recorded
@@ -179,25 +191,53 @@ def _agreed_amount(local: LocalInvoice, sums: _Sums) -> Iterator[Mismatch]:
             yield Mismatch(AMOUNT, sums.text(sums.total), sums.text(asked), {"payment_intent": payment.id})
 
 
-def _paid_date(local: LocalInvoice) -> Iterator[Mismatch]:
-    """Compare the paid date with the last charge's day: the firm's or UTC's, for the application writes either."""
+def _paid_date(local: LocalInvoice, sums: _Sums) -> Iterator[Mismatch]:
+    """Compare the paid date with the day of the charge that completed the total: the firm's or UTC's.
+
+    The application writes either. What did not come through Stripe has days of its own: where it paid a part, the paid
+    date may be any later day; where it paid everything, any day at all.
+    """
     zone = ZoneInfo(local.timezone)
-    done = [p for p in local.payments if p.status == RECEIVED and p.charged_at is not None]
-    last = max(done, key=lambda payment: payment.charged_at or 0, default=None)
     paid_at = local.invoice.paid_at if local.invoice else None
-    moment = last.charged_at if last else paid_at
+    done = sorted(
+        (p for p in local.payments if p.status == RECEIVED and p.charged_at is not None),
+        key=lambda payment: payment.charged_at or 0,
+    )
+    if local.paid_date is not None and sums.elsewhere and (not done or sums.elsewhere >= sums.total):
+        return
+    first, last = _completing(done, sums, net=False), _completing(done, sums, net=True)
+    moment = first.charged_at if first else paid_at
     if moment is None:
         return
-    until = max(moment, paid_at or moment) if last is None or last.settles_later else moment
-    latest = _days(until, zone)[-1]
-    if last is not None and last.settles_later and paid_at is None:
-        latest += OTHER_DEBIT_DAYS
-    earliest = _days(moment, zone)[0]
-    if local.paid_date is None or not earliest <= local.paid_date <= latest:
+    latest = date.max if sums.elsewhere else _latest(last, sums, paid_at, zone)
+    if local.paid_date is None or not _days(moment, zone)[0] <= local.paid_date <= latest:
         said = local.paid_date.isoformat() if local.paid_date else "none"
-        yield Mismatch(
-            PAID_DATE, said, _in_zone(moment, zone).isoformat(), {"payment_intent": last.id if last else ""}
-        )
+        day = _in_zone(moment, zone).isoformat()
+        yield Mismatch(PAID_DATE, said, day, {"payment_intent": first.id if first else ""})
+
+
+def _completing(done: Sequence[StripePayment], sums: _Sums, *, net: bool) -> StripePayment | None:
+    """Give the charge with which the total was reached; the last one where it never was.
+
+    :param net: pass over what was refunded since: what the first charge completed and gave back, a later one completed.
+    """
+    due = sums.total - sums.elsewhere - sums.undated
+    for payment in done:
+        amount = payment.received - payment.refunded if net else payment.received
+        due -= Money.from_stripe(amount, sums.code).minor_units
+        if due <= 0:
+            return payment
+    return done[-1] if done else None
+
+
+def _latest(last: StripePayment | None, sums: _Sums, paid_at: int | None, zone: ZoneInfo) -> date:
+    """Give the last day that may be the paid date; a debit's is that of its settlement."""
+    settles_later = last is not None and last.settles_later
+    moments = [last.charged_at] if last else []
+    if paid_at is not None and (last is None or settles_later or sums.undated):
+        moments.append(paid_at)
+    latest = _days(max(moment for moment in moments if moment is not None), zone)[-1]
+    return latest + OTHER_DEBIT_DAYS if settles_later and paid_at is None else latest
 
 
 def _in_zone(moment: int, zone: ZoneInfo) -> date:

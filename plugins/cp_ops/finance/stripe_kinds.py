@@ -58,7 +58,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     MISSING_LOCALLY: Kind(
         Severity.CRITICAL,
-        "Find the invoice that was paid and record the payment there, or refund it in Stripe",
+        "Find the invoice that it names: record its payment there or refund it in Stripe; void there what nobody should pay",
     ),
 }
 INVOICE_KINDS = tuple(kind for kind in KINDS if kind != MISSING_LOCALLY)
@@ -100,7 +100,8 @@ class LocalInvoice:
     """An invoice of the application with its references, and what Stripe has of it.
 
     :param paid_by_other_means: cleared payments allocated to it that did not come through Stripe.
-    :param paid_without_intent: what Stripe received for its invoice by payments that are no payment intents.
+    :param paid_without_intent: what Stripe received for its invoices by payments that are no payment intents.
+    :param other_invoices: Stripe invoices that it does not refer to, whose metadata names it.
     """
 
     id: int
@@ -117,15 +118,22 @@ class LocalInvoice:
     invoice: StripeInvoice | None
     payments: tuple[StripePayment, ...]
     paid_without_intent: int = 0
+    other_invoices: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, *, invoice: Mapping[str, Any] | None, payments: Iterable[Mapping[str, Any]], **columns: Any
+        cls,
+        *,
+        invoice: Mapping[str, Any] | None,
+        payments: Iterable[Mapping[str, Any]],
+        other_invoices: Iterable[str],
+        **columns: Any,
     ) -> LocalInvoice:
         """Build one from a row of the statement `stripe_comparison`."""
         return cls(
             invoice=StripeInvoice(**invoice) if invoice else None,
             payments=tuple(StripePayment(**payment) for payment in payments),
+            other_invoices=tuple(other_invoices),
             **columns,
         )
 

@@ -13,16 +13,31 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
 
 Document = dict[str, Any]
-INVOICE_EXPAND = ("payments",)
+INVOICE_EXPAND = ("payments", "amount_paid_off_stripe")
+"""What Stripe gives of an invoice only when asked; the amount since API version 2026-05-27.dahlia
+(docs.stripe.com/changelog/dahlia/2026-05-27/invoice-object-amount-paid-off-stripe-property)."""
+LIST_INVOICE_EXPAND = [f"data.{member}" for member in INVOICE_EXPAND]
 PAYMENT_EXPAND = ("latest_charge",)
 CHANGES = [
+    "payment_intent.processing",
+    "payment_intent.succeeded",
     "charge.refunded",
+    "charge.refund.updated",
     "charge.dispute.created",
     "charge.dispute.closed",
+    "refund.updated",
+    "refund.failed",
+    "invoice.paid",
+    "invoice.overpaid",
     "invoice.voided",
     "invoice.marked_uncollectible",
 ]
-"""Events that change an object long after it was settled; whatever else changes is open here or there."""
+"""Events that change an object older than the listing, though its invoice is settled here.
+
+A payment intent that is open at Stripe is not listed once it is older than the window, and may be paid years later.
+"""
+LISTED = {"invoice": "invoices", "payment_intent": "payment_intents"}
+"""The lists by the kind of object."""
 EVENT_DAYS = 30
 """How long Stripe keeps events (docs.stripe.com/api/events)."""
 MIN_MISSING_TO_DOUBT = 20
@@ -61,10 +76,10 @@ class StripeListing:
         :param since: Unix seconds; None for everything.
         """
         window = {"created": {"gte": since}} if since else {}
-        self._invoices(self._stripe.pages("invoices", expand=["data.payments"], **window))
+        self._invoices(self._stripe.pages("invoices", expand=LIST_INVOICE_EXPAND, **window))
         if since:
             older = {"created": {"lt": since}, "status": "open"}
-            self._invoices(self._stripe.pages("invoices", expand=["data.payments"], **older))
+            self._invoices(self._stripe.pages("invoices", expand=LIST_INVOICE_EXPAND, **older))
         for page in self._stripe.pages("payment_intents", expand=["data.latest_charge"], **window):
             self._page("payment_intents", page)
             self._copy("copy_stripe_payments", map(payment_row, page))
@@ -72,15 +87,44 @@ class StripeListing:
             self._page("disputes", page)
             self._copy("copy_stripe_disputes", dispute_rows(page))
 
-    def changed_since(self, since: int) -> set[str]:
-        """Give the ids of objects that events say were refunded, disputed, voided or written off since."""
-        found: set[str] = set()
+    def follow_events(self, since: int, *, listed_since: int) -> set[str]:
+        """Fetch what events say has changed of objects that are older than the listing, and that could be ours.
+
+        Those whose metadata names an invoice of ours are fetched, as are payments that were refunded or disputed, with
+        their Stripe invoices: an event of a refund names neither. Others matter only where an invoice refers to them.
+
+        :param since: Unix seconds of the oldest event.
+        :param listed_since: objects created since then were listed, and need no fetch.
+        :return: the ids of all that changed.
+        """
+        changed: set[str] = set()
+        ours: dict[str, set[str]] = {"invoices": set(), "payment_intents": set()}
         for page in self._stripe.pages("events", types=CHANGES, created={"gte": since}):
             self._page("events", page)
-            for event in page:
-                subject = event["data"]["object"]
-                found.update(str(i) for i in (subject["id"], subject.get("payment_intent")) if i)
-        return found
+            for subject in (event["data"]["object"] for event in page):
+                resource = LISTED.get(subject["object"])
+                if resource is None and subject.get("payment_intent"):
+                    ours["payment_intents"].add(str(subject["payment_intent"]))
+                elif resource and subject["created"] < listed_since:
+                    changed.add(str(subject["id"]))
+                    if _names_ours(subject) != (None, None):
+                        ours[resource].add(str(subject["id"]))
+        payments = self._unlisted(ours["payment_intents"])
+        self.fetch("payment_intents", payments, allowance=0)
+        ours["invoices"].update(invoice for payment in payments for invoice in self._invoices_of(payment))
+        self.fetch("invoices", self._unlisted(ours["invoices"]), allowance=0)
+        return changed.union(payments, ours["invoices"])
+
+    def _unlisted(self, ids: Iterable[str]) -> list[str]:
+        with self._run.read() as tx:
+            return [row["id"] for row in tx.rows("unlisted_objects", ids=sorted(ids))]
+
+    def _invoices_of(self, payment: str) -> Iterator[str]:
+        """Give the Stripe invoices that a payment intent is to pay; the payment intent does not name them."""
+        about = {"type": "payment_intent", "payment_intent": payment}
+        for page in self._stripe.pages("invoice_payments", payment=about):
+            self._page("invoice_payments", page)
+            yield from (str(found["invoice"]) for found in page if found["status"] != "canceled")
 
     def fetch(self, resource: str, ids: Iterable[str], *, allowance: int) -> None:
         """Fetch objects one by one, in place of what is known of them.
@@ -186,9 +230,12 @@ def payment_row(payment: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def link_row(payment: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Give what is staged of an invoice payment."""
+    """Give what is staged of an invoice payment.
+
+    A payment record tells of money that did not come through Stripe, and is in the invoice's `amount_paid_off_stripe`.
+    """
     paid = payment["payment"]
-    amount = payment.get("amount_paid") or 0
+    amount = 0 if paid["type"] == "payment_record" else payment.get("amount_paid") or 0
     return (payment["id"], payment["invoice"], paid.get("payment_intent"), amount, payment["status"])
 
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 CREATE = (
     *(f"create_stripe_{name}" for name in ("invoice", "payment", "link", "dispute", "population", "finding")),
-    *("index_stripe_payments", "index_stripe_links", "index_stripe_disputes"),
+    *(f"index_stripe_{name}" for name in ("invoices", "payments", "links", "disputes")),
 )
 CHUNK = 2_000
 """Invoices compared between two writes to the staging table."""
@@ -87,8 +87,11 @@ class ReconcileStripe(Job[ReconcileStripeOptions]):
         tenants = run.tenants(firm_ids)
         since = None if full else run.now - timedelta(days=run.settings.stripe_lookback_days)
         listing = StripeListing(run, self._stripe)
-        listing.take(int(since.timestamp()) if since else None)
-        changed = listing.changed_since(_event_horizon(run.now, since)) if since else set()
+        listed_since = int(since.timestamp()) if since else None
+        listing.take(listed_since)
+        changed: set[str] = set()
+        if since and listed_since:
+            changed = listing.follow_events(_event_horizon(run.now, since), listed_since=listed_since)
         for tenant in tenants:
             with run.read(tenant) as tx:
                 tx.execute(
@@ -116,11 +119,12 @@ class ReconcileStripe(Job[ReconcileStripeOptions]):
             tx.execute("analyze_stripe_links")
             tx.execute("analyze_stripe_population")
             size = sum(row["invoices"] for row in tx.rows("population_size", firm_ids=_all(tenants)))
-            unlisted = [row["id"] for row in tx.rows("unlisted_invoices")]
+            about = {"command": self.command, "firm_ids": _all(tenants)}
+            unlisted = [row["id"] for row in tx.rows("unlisted_invoices", **about)]
         allowance = int(size * run.settings.stripe_max_missing_share)
         listing.fetch("invoices", unlisted, allowance=allowance)
         with run.read() as tx:
-            payments = [row["id"] for row in tx.rows("unlisted_payments", command=self.command)]
+            payments = [row["id"] for row in tx.rows("unlisted_payments", **about)]
         listing.fetch("payment_intents", payments, allowance=allowance)
         again: set[tuple[str, str]] = set()
         for tenant in tenants:

@@ -82,8 +82,9 @@ def _by_kind(found: Sequence[Mismatch]) -> list[Mismatch]:
 
 def _finding(local: LocalInvoice, subject: str, found: Mismatch) -> tuple[Any, ...]:
     references = {"stripe_invoice": local.stripe_invoice_id, "payment_intent": local.stripe_payment_intent_id}
+    known = references | {"other_stripe_invoices": list(local.other_invoices)}
     details = {
-        **{name: value for name, value in references.items() if value},
+        **{name: value for name, value in known.items() if value},
         **found.details,
         "local": found.local,
         "stripe": found.stripe,
@@ -93,9 +94,10 @@ def _finding(local: LocalInvoice, subject: str, found: Mismatch) -> tuple[Any, .
 
 def orphan_row(row: dict[str, Any]) -> tuple[Any, ...]:
     """Give the finding's row of a Stripe object that names an invoice which knows nothing of it."""
+    known = "refers to another object" if row["refers_to_another"] else "no reference to Stripe"
     details = {
         "invoice": row["invoice_id"],
-        "local": "no reference to Stripe" if row["exists"] else "no such invoice",
+        "local": known if row["exists"] else "no such invoice",
         "stripe": f"{row['status']}, {row['amount']} {row['currency']} in Stripe's units",
     }
     return _row(MISSING_LOCALLY, f"stripe:{row['id']}", row["firm_id"], details)

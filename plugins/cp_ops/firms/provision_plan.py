@@ -109,9 +109,8 @@ def _account(request: ProvisionFirmOptions, existing: Existing) -> Account | Non
             "Clear that up in the application first",
         )
     account = existing.accounts[0]
-    ours = existing.firm is not None and (
-        existing.firm.created_by_id == account.id
-        or any(member.user_id == account.id for member in existing.memberships)
+    ours = _lost_its_only_administrator(existing, account) or any(
+        member.user_id == account.id for member in existing.memberships
     )
     if existing.firm is None and not request.adopt_existing_user:
         raise OptionsError(
@@ -141,12 +140,26 @@ def _require_own(firm: ExistingFirm, existing: Existing, account: Account | None
     own = {member.user_id: member for member in existing.memberships}.get(account.id) if account else None
     if own is not None and own.is_active and own.role in ADMINISTRATORS:
         return
-    if own is None and account is not None and firm.created_by_id == account.id:
+    if account is not None and _lost_its_only_administrator(existing, account):
         return
     raise OptionsError(
         "slug",
         f"a firm with this slug exists (firm {firm.id}), and the given administrator is not its administrator",
         "Choose another slug, or name that firm's own administrator",
+    )
+
+
+def _lost_its_only_administrator(existing: Existing, account: Account) -> bool:
+    """Whether the firm has nobody to run it, and the account, no member of it, is the one that it was made for.
+
+    `created_by_id` alone proves nothing: it may be the platform's operator, or an administrator who was removed. A firm
+    that has an active administrator is theirs; a run that broke off leaves none such, as it commits whole or not at all.
+    """
+    return (
+        existing.firm is not None
+        and existing.firm.created_by_id == account.id
+        and all(member.user_id != account.id for member in existing.memberships)
+        and not any(member.is_active and member.role in ADMINISTRATORS for member in existing.memberships)
     )
 
 

@@ -99,8 +99,8 @@ WHERE intent.id = %(id)s AND intent.state = 'planned' AND intent.invoice_id = du
 RETURNING intent.id
 
 -- name: withdraw_intent
--- Forget a charge of which nothing was sent, or that Stripe did not take in.
-DELETE FROM cp_ops.charge_intent WHERE id = %(id)s AND state IN ('planned', 'submitting', 'unknown')
+-- Forget a charge of which nothing was sent, or whose one and only send Stripe did not take in.
+DELETE FROM cp_ops.charge_intent WHERE id = %(id)s AND state IN ('planned', 'submitting')
 
 -- name: mark_unknown
 -- Note that a charge may or may not have happened.

@@ -12,9 +12,8 @@ import pytest
 from cp_ops.finance.recurring_charges import ProcessRecurringCharges
 from cp_ops.runtime.errors import AlreadyRunningError, CpOpsError, RemoteUnavailableError
 from cp_ops.runtime.job import JobRun
-from tests.integration.charge_world import Charging
+from tests.integration.charge_world import Charging, api_of
 from tests.integration.killed import exchanges, let_leases_expire, run_killed
-from tests.integration.stripe_world import stripe_api
 from tests.integration.test_process_recurring_charges import at_stripe
 
 
@@ -69,8 +68,9 @@ def ours(runner):
     connection.close()
 
 
-def api_of(charging):
-    return stripe_api(charging.stripe, sleep=lambda _: None)
+def patient(charging):
+    """Give the real client as a deployment has it; the pauses of its own are left out."""
+    return api_of(charging.stripe, sleep=lambda _: None)
 
 
 def converge(charging, ours):
@@ -95,6 +95,7 @@ FAULTS = {
     "crash after": None,
     "timeout before it arrived": ("drop", "before", 1),
     "timeout that succeeded": ("drop", "after", 1),
+    "timeout that succeeded, then 429 for ever": ("drop", "after", 1),
     "429 once": ("rate_limit", "before", 1),
     "429 for ever": ("rate_limit", "before", None),
     "500 before": ("error", "before", 1),
@@ -106,14 +107,16 @@ FAULTS = {
 def breaking(charging, fault, point):
     """Give the real client with a fault at a call."""
     if FAULTS[fault] is None:
-        return BreakingApi(api_of(charging), point, **{fault.split()[1]: crash})
+        return BreakingApi(patient(charging), point, **{fault.split()[1]: crash})
     kind, when, count = FAULTS[fault]
     options = {"remembered": True} if "remembers" in fault else {}
-    return BreakingApi(
-        api_of(charging),
-        point,
-        before=lambda: charging.stripe.faults.add("*", kind, when=when, count=count, **options),
-    )
+
+    def strike():
+        charging.stripe.faults.add("*", kind, when=when, count=count, **options)
+        if "then 429" in fault:
+            charging.stripe.faults.add("*", "rate_limit", count=None)
+
+    return BreakingApi(patient(charging), point, before=strike)
 
 
 def two_invoices(charging, outcomes=()):
@@ -234,7 +237,7 @@ def eight_at_once(charging, job_class=ProcessRecurringCharges):
 
     def copy(number):
         try:
-            charging.runner()(job_class(stripe_api(charging.stripe)), holder=f"copy-{number}")
+            charging.runner()(job_class(api_of(charging.stripe)), holder=f"copy-{number}")
         except Exception as error:  # noqa: BLE001 - all of it is looked at
             raised.append(error)
 

@@ -8,6 +8,7 @@ import pytest
 
 from cp_ops.runtime.errors import (
     CapExceededError,
+    CpOpsError,
     OptionsError,
     PlanChangedError,
     RemoteRefusedError,
@@ -16,7 +17,7 @@ from cp_ops.runtime.errors import (
     SettingError,
     TransientRowsFailedError,
 )
-from tests.integration.charge_world import Charging
+from tests.integration.charge_world import Charging, api_of
 from tests.integration.stripe_world import payer, stripe_api
 
 
@@ -337,6 +338,55 @@ def test_a_charge_without_an_answer_is_unknown_and_asked_with_the_same_key(
     assert charging.intents(ours) == [(invoice.id, 1, "succeeded", "")]
     assert len(charging.stripe.ledger) == 1
     charging.referee(owner)
+
+
+@pytest.mark.parametrize("library_retries", [0, 2], ids=["sent once", "sent again by the library"])
+@pytest.mark.parametrize("refusal", ["rate_limit", 401, 403])
+def test_a_lost_answer_followed_by_a_refusal_is_unknown_and_never_charged_again(
+    charging, owner, ours, monkeypatch, refusal, library_retries
+):
+    """The library's own retry was refused, and that was taken for a charge that did not happen."""
+    monkeypatch.setattr("cp_ops.hooks.stripe_client.POST_RETRIES", library_retries)
+    invoice = charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
+    if refusal == "rate_limit":
+        charging.stripe.faults.add("POST /v1/payment_intents", "rate_limit", count=None)
+    else:
+        charging.stripe.faults.add("POST /v1/payment_intents", "error", status=refusal, count=None)
+    with pytest.raises(TransientRowsFailedError, match="may or may not have happened"):
+        charging.run(api=api_of(charging.stripe, sleep=lambda _: None))
+    assert charging.intents(ours) == [(invoice.id, 1, "unknown", "no_answer")]
+    charging.stripe.faults.clear()
+    charging.pass_time(hours=25)
+    charging.run()
+    charging.run()
+    assert charging.intents(ours) == [(invoice.id, 1, "succeeded", "")]
+    assert len(charging.stripe.ledger) == 1
+    charging.referee(owner)
+
+
+@pytest.mark.parametrize("fault", ["rate_limit", "key"])
+def test_asking_again_that_is_refused_leaves_the_charge_unknown(charging, ours, fault):
+    """Also when it is asked again at the very same moment."""
+    invoice = charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
+    with pytest.raises(TransientRowsFailedError):
+        charging.run()
+    if fault == "rate_limit":
+        charging.stripe.faults.add("POST /v1/payment_intents", "rate_limit", count=None)
+    else:
+        charging.stripe.faults.add("POST /v1/payment_intents", "error", status=403, count=None)
+    with pytest.raises(CpOpsError):
+        charging.run(api=api_of(charging.stripe, sleep=lambda _: None))
+    assert charging.intents(ours) == [(invoice.id, 1, "unknown", "no_answer")]
+
+
+def test_a_post_is_sent_once_whatever_the_connection_says(charging):
+    charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "error", count=None)
+    with pytest.raises(TransientRowsFailedError):
+        charging.run(api=api_of(charging.stripe, max_network_retries=5))
+    assert charging.stripe.calls.received["POST /v1/payment_intents"] == 1
 
 
 def test_after_a_day_an_unknown_charge_is_looked_up_and_never_repeated(charging, owner):

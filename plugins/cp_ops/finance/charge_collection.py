@@ -203,7 +203,7 @@ class Collection:
         claimed_intent = replace(
             intent, customer=customer, state=State.SUBMITTING.value, submitted_at=self._run.now
         )
-        self._book(claimed_intent, self._send(claimed_intent))
+        self._book(claimed_intent, self._send(claimed_intent, first=True))
 
     def _collected_by_stripe(self, intent: Intent) -> str:
         """Tell why an invoice that Stripe has, too, is not charged: '' when it may be."""
@@ -231,13 +231,13 @@ class Collection:
 
     # -- sending and booking -----------------------------------------------------------------------------------------
 
-    def _send(self, intent: Intent) -> Settlement:
+    def _send(self, intent: Intent, *, first: bool = False) -> Settlement:
         """Ask Stripe for the charge.
 
+        :param first: nothing was sent for this attempt before.
         :raises RemoteConnectionLostError: when it may or may not have happened; the intent says so.
-        :raises RemoteUnavailableError, RemoteRefusedError: when it did not happen; a new intent is withdrawn.
+        :raises RemoteUnavailableError, RemoteRefusedError: when this send had no effect; a new intent is withdrawn.
         """
-        fresh = intent.state == State.SUBMITTING and intent.submitted_at == self._run.now
         try:
             answer = self._stripe.post(
                 "/v1/payment_intents", charge_request(intent), idempotency_key=intent.idempotency_key
@@ -246,7 +246,7 @@ class Collection:
             self._mark_unknown(intent, "no_answer")
             raise
         except (RemoteUnavailableError, RemoteRefusedError):
-            if fresh:
+            if first:
                 self._withdraw(intent)
             raise
         return read_answer(answer.status, answer.body)

@@ -181,6 +181,38 @@ def test_every_call_broken_with_another_answer_converges(fault, outcome, chargin
     assert point > 2
 
 
+@pytest.mark.parametrize("paid_meanwhile", [False, True], ids=["still owed", "paid at Stripe meanwhile"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_call_of_a_second_attempt_broken_converges_to_one_charge(
+    fault, paid_meanwhile, charging, owner
+):
+    """The first one's payment can still be paid until it is canceled."""
+    for point in itertools.count(1):
+        who = charging.payer(outcomes=("insufficient_funds",))
+        invoice = who.invoice()
+        charging.run()
+        charging.pass_time(days=3)
+        if paid_meanwhile:
+            first = invoice.row()["stripe_payment_intent_id"]
+            api = charging.stripe.client().v1.payment_intents
+            api.confirm(first, {"payment_method": who.method})
+        api = breaking(charging, fault, point)
+        with suppress(CpOpsError, Crash):
+            charging.run(api=api)
+        charging.stripe.faults.clear()
+        for hours in (1, 25, 1):
+            charging.pass_time(hours=hours)
+            with suppress(CpOpsError):
+                charging.run()
+        charging.referee(owner)
+        assert invoice.row()["status"] == "paid", f"call {point}"
+        assert len(charging.stripe.ledger) == point, f"call {point}"
+        if api.made < point:
+            break
+        charging.pass_time(hours=1)
+    assert point > 3
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
     "outcomes",

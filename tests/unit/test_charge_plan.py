@@ -43,6 +43,7 @@ DUE = Candidate(
     disputed=False,
     attempts=0,
     open_intent="",
+    last_code="",
     hard_declined=False,
 )
 TODAY = {7: NOW.date()}

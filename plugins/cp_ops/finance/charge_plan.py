@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from cp_ops.finance.charge_answers import RETRY_AFTER, State
+from cp_ops.finance.charge_answers import CANCELED_BY_HAND, EXPIRED, RETRY_AFTER, State
 from cp_ops.runtime.errors import CapExceededError
 from cp_ops.runtime.money import Money, MoneyError
 from cp_ops.runtime.plan import Action, Plan, Skip
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 CHARGE, RESOLVE, ATTACH = "charge", "resolve", "attach"
 MEDIAN_OF = 5
 """Least number of earlier runs that say what is usual."""
+STOPPED = {
+    EXPIRED: "its confirmation expired: set autopay_next_charge_at to charge it again",
+    CANCELED_BY_HAND: "its payment was canceled at Stripe: set autopay_next_charge_at to charge it again",
+}
+"""Codes of a last attempt that no further one follows, unless a person sets when."""
 UNUSUAL = 3
 """How many times the median of the last runs is not usual any more."""
 
@@ -29,6 +34,7 @@ class Candidate:
 
     :param attempts: how often it was charged before; an intent that was planned only does not count.
     :param open_intent: the state of the attempt that is not settled yet, or ''.
+    :param last_code: what its last attempt ended with.
     :param hard_declined: `payment_method` was declined for good before.
     """
 
@@ -50,6 +56,7 @@ class Candidate:
     disputed: bool
     attempts: int
     open_intent: str
+    last_code: str
     hard_declined: bool
 
 
@@ -158,10 +165,7 @@ def _reasons_not_to_charge(invoice: Candidate, today: date, now: datetime) -> It
         yield f"its client is {invoice.client_status}"
     if not invoice.client_autopay:
         yield "its client's autopay is off"
-    if invoice.payment_retry_count > len(RETRY_AFTER):
-        yield "all retries are used up"
-    if invoice.payment_retry_count and invoice.dunning_paused:
-        yield "its dunning is paused"
+    yield from _reasons_not_to_try_again(invoice)
     if not _method(invoice):
         yield "no payment method is stored"
     if invoice.hard_declined and invoice.payment_method in ("", invoice.client_payment_method):
@@ -169,6 +173,15 @@ def _reasons_not_to_charge(invoice: Candidate, today: date, now: datetime) -> It
     next_charge = invoice.autopay_next_charge_at
     if next_charge > now if next_charge else invoice.due_date > today:
         yield "not due yet"
+
+
+def _reasons_not_to_try_again(invoice: Candidate) -> Iterator[str]:
+    if invoice.payment_retry_count > len(RETRY_AFTER):
+        yield "all retries are used up"
+    if invoice.last_code in STOPPED and invoice.autopay_next_charge_at is None:
+        yield STOPPED[invoice.last_code]
+    if invoice.payment_retry_count and invoice.dunning_paused:
+        yield "its dunning is paused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,31 +186,47 @@ def _reasons_not_to_try_again(invoice: Candidate) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What an earlier run charged: how many invoices, and the sum per currency in Stripe's units."""
+    """What an earlier run charged: per currency how many invoices, and their sum in Stripe's units."""
 
-    charges: int
+    counts: Mapping[str, int]
     sums: Mapping[str, int]
 
+    @property
+    def charges(self) -> int:
+        """How many invoices in all."""
+        return sum(self.counts.values())
 
-def cap_anomaly(found: ChargePlan, past: Sequence[PastRun], *, least: int) -> None:
+
+def cap_anomaly(
+    found: ChargePlan, past: Sequence[PastRun], *, least: int, counts: bool = True, sums: bool = True
+) -> None:
     """Refuse a plan that is out of the ordinary: more than three times the median of the last runs that charged.
 
-    :param least: so many charges are never out of the ordinary.
+    :param least: so many charges are never too many; their sum is out of the ordinary only if their average is, too,
+        else the first of a month would be.
+    :param counts: look at the number of charges; off when the operator has capped it.
+    :param sums: look at the sum per currency; off when the operator has capped it.
     :raises CapExceededError: before anything was charged; naming how a person lets it through.
     """
     charges = found.plan.of_kind(CHARGE)
-    if len(past) < MEDIAN_OF or len(charges) <= least:
+    if len(past) < MEDIAN_OF or not charges:
         return
     unusual = []
     usual = median(run.charges for run in past)
-    if len(charges) > UNUSUAL * usual:
+    many = len(charges) > least
+    if counts and many and len(charges) > UNUSUAL * usual:
         unusual.append(f"{len(charges)} charges, the median of the last {len(past)} runs is {usual:g}")
-    for currency, total in found.totals().items():
-        known = [run.sums[currency] for run in past if currency in run.sums]
-        if len(known) >= MEDIAN_OF and total.for_stripe() > UNUSUAL * median(known):
+    for currency, total in found.totals().items() if sums else ():
+        known = [run for run in past if currency in run.sums]
+        if len(known) < MEDIAN_OF or total.for_stripe() <= UNUSUAL * median(
+            run.sums[currency] for run in known
+        ):
+            continue
+        average = total.for_stripe() / sum(action.data["currency"] == currency for action in charges)
+        if many or average > UNUSUAL * median(run.sums[currency] / run.counts[currency] for run in known):
             unusual.append(f"{total}, more than {UNUSUAL} times what is usual")
     if unusual:
         raise CapExceededError(
-            f"the plan is out of the ordinary: {'; '.join(unusual)}. Nothing was charged. Look at a dry run; if it is "
+            f"the plan is out of the ordinary: {'; '.join(unusual)}. Nothing new was charged. Look at a dry run; if it is "
             f"right, run again with expected_plan sha256:{found.plan.sha256}, or with max_charges and max_total of your own"
         )

@@ -671,6 +671,34 @@ def test_a_refused_key_stops_the_run_and_leaves_nothing_open(charging, ours):
     assert charging.intents(ours) == []
 
 
+def test_a_restricted_key_with_the_documented_permissions_is_enough(charging, owner):
+    charging.stripe.keys.add(
+        "rk_test_charger",
+        {
+            "payment_intent": "write",
+            "invoice": "write",
+            **dict.fromkeys(("charge", "customer", "payment_method"), "read"),
+        },
+    )
+    restricted = api_of(charging.stripe, key="rk_test_charger")
+    invoices = [
+        at_stripe(charging, charging.payer(outcomes=("insufficient_funds",)))[0],
+        charging.payer(outcomes=("requires_action",)).invoice(),
+    ]
+    charging.run(api=restricted)
+    charging.pass_time(days=15)
+    charging.run(api=restricted)
+    assert [invoice.row()["status"] for invoice in invoices] == ["paid", "overdue"]
+    lost = charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
+    with pytest.raises(TransientRowsFailedError):
+        charging.run(api=restricted)
+    charging.pass_time(hours=25)
+    charging.run(api=restricted)
+    assert lost.row()["status"] == "paid"
+    charging.referee(owner)
+
+
 def test_a_missing_payment_method_is_a_hard_decline_without_a_charge(charging):
     who = charging.payer()
     who.client.update(autopay_payment_method_id="pm_gone")

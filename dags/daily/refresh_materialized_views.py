@@ -2,7 +2,7 @@
 
 The views are mv_revenue_by_project_month, mv_utilization_by_user_week and mv_utilization_by_project_month, all or only
 `view`. Runs daily, and whenever a finance DAG has changed invoices or payments: those tasks announce the asset
-cp_ops_finance_invoices when they wrote something, and only then. Each refresh is a row of finance_mv_refresh_log with its
+cp_ops_finance_invoices when they wrote something and succeeded, and only then. Each refresh is a row of finance_mv_refresh_log with its
 rows, duration and error; triggered_by is scheduled, manual, or event after a finance DAG. Rows that dead runs left
 marked running are closed as failed once no session holds or awaits the lock of a refresh.
 

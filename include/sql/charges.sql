@@ -19,12 +19,14 @@ SELECT invoice.id, invoice.firm_id, invoice.status, invoice.total_amount, invoic
                WHERE dispute.invoice_id = invoice.id AND dispute.closed_at IS NULL) AS disputed,
        COALESCE(history.attempts, 0) AS attempts,
        COALESCE(history.open_intent, '') AS open_intent,
+       COALESCE(history.codes[1], '') AS last_code,
        COALESCE(history.hard_declined, false) AS hard_declined
 FROM finance_invoices AS invoice
 JOIN clients_client AS client ON client.id = invoice.client_id AND client.firm_id = invoice.firm_id
 LEFT JOIN LATERAL (
     SELECT max(intent.attempt) FILTER (WHERE intent.state <> 'planned') AS attempts,
            max(intent.state) FILTER (WHERE intent.state NOT IN ('planned', 'succeeded', 'failed')) AS open_intent,
+           array_agg(intent.code ORDER BY intent.attempt DESC) FILTER (WHERE intent.state <> 'planned') AS codes,
            bool_or(intent.decline_class = 'hard' AND intent.payment_method = invoice.autopay_payment_method_id) AS hard_declined
     FROM cp_ops.charge_intent AS intent WHERE intent.invoice_id = invoice.id
 ) AS history ON true
@@ -99,8 +101,8 @@ WHERE intent.id = %(id)s AND intent.state = 'planned' AND intent.invoice_id = du
 RETURNING intent.id
 
 -- name: withdraw_intent
--- Forget a charge of which nothing was sent, or that Stripe did not take in.
-DELETE FROM cp_ops.charge_intent WHERE id = %(id)s AND state IN ('planned', 'submitting', 'unknown')
+-- Forget a charge of which nothing was sent, or whose one and only send Stripe did not take in.
+DELETE FROM cp_ops.charge_intent WHERE id = %(id)s AND state IN ('planned', 'submitting')
 
 -- name: mark_unknown
 -- Note that a charge may or may not have happened.
@@ -116,10 +118,35 @@ SELECT invoice.status IN ('sent', 'partial', 'overdue', 'failed')
 FROM finance_invoices AS invoice
 WHERE invoice.id = %(invoice_id)s AND invoice.firm_id = %(firm_id)s
 
+-- name: may_be_charged
+-- Whether an invoice may be charged what was asked for: what `claim_intent` asks, of a firm that is served.
+SELECT invoice.status IN ('sent', 'partial', 'overdue', 'failed') AND invoice.autopay_opt_in
+       AND invoice.total_amount - invoice.amount_paid >= %(amount)s::numeric
+       AND client.autopay_enabled AND client.status = 'active' AND firm.status = ANY(%(served)s::text[])
+       AND NOT EXISTS (SELECT FROM finance_payment_dispute AS dispute
+                       WHERE dispute.invoice_id = invoice.id AND dispute.closed_at IS NULL) AS due
+FROM finance_invoices AS invoice
+JOIN clients_client AS client ON client.id = invoice.client_id AND client.firm_id = invoice.firm_id
+JOIN firm_firm AS firm ON firm.id = invoice.firm_id
+WHERE invoice.id = %(invoice_id)s AND invoice.firm_id = %(firm_id)s
+
+-- name: last_failure
+-- The last failed attempt before one that left a payment intent at Stripe, which can be paid until it is canceled.
+SELECT id, firm_id, invoice_id, attempt, idempotency_key, amount, currency, payment_method, customer, stripe_invoice,
+       state, payment_intent, code, submitted_at
+FROM cp_ops.charge_intent
+WHERE invoice_id = %(invoice_id)s AND attempt < %(attempt)s AND state = 'failed' AND payment_intent <> ''
+ORDER BY attempt DESC LIMIT 1
+
+-- name: last_charged
+-- The payment intent of the last charge that succeeded.
+SELECT payment_intent FROM cp_ops.charge_intent
+WHERE state = 'succeeded' AND payment_intent <> '' ORDER BY id DESC LIMIT 1
+
 -- name: lock_intent
--- Lock an attempt that is not settled yet; no row when it is.
+-- Lock an attempt that is not settled yet, or was settled as failed when it was read; no row otherwise.
 SELECT id FROM cp_ops.charge_intent
-WHERE id = %(id)s AND state NOT IN ('succeeded', 'failed') FOR UPDATE
+WHERE id = %(id)s AND (state NOT IN ('succeeded', 'failed') OR (state = 'failed' AND %(state)s = 'failed')) FOR UPDATE
 
 -- name: lock_invoice
 -- Lock the charged invoice and read what booking needs.

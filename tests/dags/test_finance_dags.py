@@ -40,6 +40,19 @@ def test_only_a_run_that_issued_invoices_announces_it(run_dag, demo_world, annou
     assert announcements() == before + 1
 
 
+def test_invoices_that_were_issued_are_announced_although_others_could_not_be(
+    run_dag, demo_world, app_db, announcements
+):
+    """Airflow takes the events of tasks that succeed: of the issuing one, not of the collecting one that fails for it."""
+    with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:
+        connection.execute("UPDATE firm_firm SET currency = 'XXX' WHERE id = 1")
+    before = announcements()
+    ran = run_dag("process_recurring_charges")
+    assert ran.tasks == {"issue_invoices": "success", "collect": "failed"}
+    assert (ran.outcomes["issue_invoices"]["failed"], ran.outcomes["issue_invoices"]["done"] > 0) == (1, True)
+    assert announcements() == before + 1
+
+
 def test_a_run_by_hand_is_logged_as_manual(run_dag, app_db):
     assert run_dag("refresh_materialized_views", view="mv_utilization_by_user_week").state == "success"
     with psycopg.connect(app_db.owner_dsn) as connection:

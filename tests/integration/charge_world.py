@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 SETTINGS = {"frontend_url": "https://app.example.test", "default_from_email": "billing@example.test"}
 
 
+def api_of(stripe: StripeSandbox, **options: Any) -> Any:
+    """Give the real client as a deployment has it, with the library's own network retries."""
+    return stripe_api(stripe, **{"max_network_retries": 2} | options)
+
+
 @dataclass
 class Charging:
     """A firm with clients whose cards are stored, and a clock that both sides share."""
@@ -48,7 +53,7 @@ class Charging:
 
     def run(self, *, api: Any = None, **options: Any) -> Outcome:
         """Run the job once; raises what it raises."""
-        return self.runner()(ProcessRecurringCharges(api or stripe_api(self.stripe)), **options)
+        return self.runner()(ProcessRecurringCharges(api or api_of(self.stripe)), **options)
 
     def pass_time(self, **span: float) -> None:
         """Let time pass, here and at Stripe."""

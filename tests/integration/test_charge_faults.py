@@ -12,9 +12,8 @@ import pytest
 from cp_ops.finance.recurring_charges import ProcessRecurringCharges
 from cp_ops.runtime.errors import AlreadyRunningError, CpOpsError, RemoteUnavailableError
 from cp_ops.runtime.job import JobRun
-from tests.integration.charge_world import Charging
+from tests.integration.charge_world import Charging, api_of
 from tests.integration.killed import exchanges, let_leases_expire, run_killed
-from tests.integration.stripe_world import stripe_api
 from tests.integration.test_process_recurring_charges import at_stripe
 
 
@@ -69,8 +68,9 @@ def ours(runner):
     connection.close()
 
 
-def api_of(charging):
-    return stripe_api(charging.stripe, sleep=lambda _: None)
+def patient(charging):
+    """Give the real client as a deployment has it; the pauses of its own are left out."""
+    return api_of(charging.stripe, sleep=lambda _: None)
 
 
 def converge(charging, ours):
@@ -95,6 +95,7 @@ FAULTS = {
     "crash after": None,
     "timeout before it arrived": ("drop", "before", 1),
     "timeout that succeeded": ("drop", "after", 1),
+    "timeout that succeeded, then 429 for ever": ("drop", "after", 1),
     "429 once": ("rate_limit", "before", 1),
     "429 for ever": ("rate_limit", "before", None),
     "500 before": ("error", "before", 1),
@@ -106,14 +107,16 @@ FAULTS = {
 def breaking(charging, fault, point):
     """Give the real client with a fault at a call."""
     if FAULTS[fault] is None:
-        return BreakingApi(api_of(charging), point, **{fault.split()[1]: crash})
+        return BreakingApi(patient(charging), point, **{fault.split()[1]: crash})
     kind, when, count = FAULTS[fault]
     options = {"remembered": True} if "remembers" in fault else {}
-    return BreakingApi(
-        api_of(charging),
-        point,
-        before=lambda: charging.stripe.faults.add("*", kind, when=when, count=count, **options),
-    )
+
+    def strike():
+        charging.stripe.faults.add("*", kind, when=when, count=count, **options)
+        if "then 429" in fault:
+            charging.stripe.faults.add("*", "rate_limit", count=None)
+
+    return BreakingApi(patient(charging), point, before=strike)
 
 
 def two_invoices(charging, outcomes=()):
@@ -178,6 +181,38 @@ def test_every_call_broken_with_another_answer_converges(fault, outcome, chargin
     assert point > 2
 
 
+@pytest.mark.parametrize("paid_meanwhile", [False, True], ids=["still owed", "paid at Stripe meanwhile"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_call_of_a_second_attempt_broken_converges_to_one_charge(
+    fault, paid_meanwhile, charging, owner
+):
+    """The first one's payment can still be paid until it is canceled."""
+    for point in itertools.count(1):
+        who = charging.payer(outcomes=("insufficient_funds",))
+        invoice = who.invoice()
+        charging.run()
+        charging.pass_time(days=3)
+        if paid_meanwhile:
+            first = invoice.row()["stripe_payment_intent_id"]
+            api = charging.stripe.client().v1.payment_intents
+            api.confirm(first, {"payment_method": who.method})
+        api = breaking(charging, fault, point)
+        with suppress(CpOpsError, Crash):
+            charging.run(api=api)
+        charging.stripe.faults.clear()
+        for hours in (1, 25, 1):
+            charging.pass_time(hours=hours)
+            with suppress(CpOpsError):
+                charging.run()
+        charging.referee(owner)
+        assert invoice.row()["status"] == "paid", f"call {point}"
+        assert len(charging.stripe.ledger) == point, f"call {point}"
+        if api.made < point:
+            break
+        charging.pass_time(hours=1)
+    assert point > 3
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
     "outcomes",
@@ -234,7 +269,7 @@ def eight_at_once(charging, job_class=ProcessRecurringCharges):
 
     def copy(number):
         try:
-            charging.runner()(job_class(stripe_api(charging.stripe)), holder=f"copy-{number}")
+            charging.runner()(job_class(api_of(charging.stripe)), holder=f"copy-{number}")
         except Exception as error:  # noqa: BLE001 - all of it is looked at
             raised.append(error)
 

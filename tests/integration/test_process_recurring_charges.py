@@ -8,6 +8,8 @@ import pytest
 
 from cp_ops.runtime.errors import (
     CapExceededError,
+    CpOpsError,
+    ImplausibleError,
     OptionsError,
     PlanChangedError,
     RemoteRefusedError,
@@ -16,7 +18,8 @@ from cp_ops.runtime.errors import (
     SettingError,
     TransientRowsFailedError,
 )
-from tests.integration.charge_world import Charging
+from sandbox.stripe_api import StripeSandbox
+from tests.integration.charge_world import Charging, api_of
 from tests.integration.stripe_world import payer, stripe_api
 
 
@@ -286,6 +289,118 @@ def test_a_confirmation_that_never_comes_ends_in_overdue(charging, ours):
     assert charging.stripe.client().v1.payment_intents.retrieve(intent).status == "canceled"
     assert invoice.row()["status"] == "overdue"
     assert len(charging.stripe.ledger) == 0
+    expired = [(invoice.id, 1, "failed", "authentication_expired")]
+    told = [mail[:2] for mail in mails(ours)]
+    for _ in range(2):
+        charging.pass_time(hours=1)
+        assert charging.run().skip_reasons == {
+            "its confirmation expired: set autopay_next_charge_at to charge it again": 1
+        }
+    assert (charging.intents(ours), [mail[:2] for mail in mails(ours)]) == (expired, told)
+    invoice.update(autopay_next_charge_at=charging.now)
+    charging.run()
+    assert invoice.row()["status"] == "paid", "a person has let it be charged again"
+
+
+def test_a_payment_canceled_by_hand_is_not_charged_again_until_a_person_says_so(charging, ours):
+    invoice, intent = waiting(charging)
+    told = mails(ours)
+    charging.stripe.client().v1.payment_intents.cancel(intent)
+    charging.pass_time(hours=1)
+    assert charging.run().done_kinds == {"canceled_at_stripe": 1}
+    for _ in range(2):
+        charging.pass_time(hours=1)
+        assert charging.run().skip_reasons == {
+            "its payment was canceled at Stripe: set autopay_next_charge_at to charge it again": 1
+        }
+    assert charging.intents(ours) == [(invoice.id, 1, "failed", "canceled_at_stripe")]
+    assert (invoice.row()["autopay_status"], mails(ours)) == ("failed", told)
+    invoice.update(autopay_next_charge_at=charging.now)
+    charging.run()
+    assert invoice.row()["status"] == "paid"
+
+
+def test_a_confirmation_that_failed_may_be_tried_again_by_the_client(charging, owner, ours):
+    """The link in our mail still works: nothing else may be charged meanwhile."""
+    invoice, intent = waiting(charging)
+    charging.stripe.authenticate(intent, succeeds=False)
+    charging.pass_time(days=3)
+    assert charging.run().skip_reasons["its last charge is requires_action"] >= 1
+    assert charging.intents(ours) == [(invoice.id, 1, "requires_action", "authentication_required")]
+    charging.stripe.client().v1.payment_intents.confirm(
+        intent, {"payment_method": invoice.row()["autopay_payment_method_id"]}
+    )
+    charging.run()
+    assert invoice.row()["status"] == "paid"
+    assert len(charging.stripe.ledger) == 1
+    charging.referee(owner)
+
+
+# -- the payment of a failed attempt -------------------------------------------------------------------------------------
+
+
+def declined(charging, **options):
+    """An invoice whose first charge was declined and whose second is due; with its payer and its payment intent."""
+    who = charging.payer(outcomes=("insufficient_funds",), **options)
+    invoice = who.invoice()
+    charging.run()
+    charging.pass_time(days=3)
+    return who, invoice, invoice.row()["stripe_payment_intent_id"]
+
+
+def test_the_payment_of_a_failed_attempt_is_canceled_before_the_next_one_is_made(charging, owner):
+    _, invoice, first = declined(charging)
+    charging.run()
+    assert charging.stripe.client().v1.payment_intents.retrieve(first).status == "canceled"
+    assert invoice.row()["status"] == "paid"
+    charging.referee(owner)
+
+
+def test_a_failed_attempt_that_the_client_paid_later_is_booked_and_nothing_is_charged(charging, owner, ours):
+    who, invoice, first = declined(charging)
+    charging.stripe.client().v1.payment_intents.confirm(first, {"payment_method": who.method})
+    outcome = charging.run()
+    assert outcome.skip_reasons == {"its last failed charge was paid at Stripe meanwhile": 1}
+    assert charging.intents(ours) == [(invoice.id, 1, "succeeded", "")]
+    assert (invoice.row()["status"], invoice.row()["payment_retry_count"]) == ("paid", 0)
+    assert len(charging.stripe.ledger) == 1
+    assert owner.execute("SELECT bool_and(resolved) FROM finance_payment_failure").fetchone() == (True,)
+    charging.referee(owner)
+    assert charging.run().planned == 0
+
+
+def test_a_failed_attempt_that_the_client_pays_by_bank_debit_is_waited_for(charging, owner, ours):
+    who, invoice, first = declined(charging)
+    api = charging.stripe.client().v1
+    bank = api.payment_methods.attach("pm_usBankAccount", {"customer": who.customer})
+    api.payment_intents.confirm(first, {"payment_method": bank.id})
+    charging.run()
+    assert charging.intents(ours) == [(invoice.id, 1, "processing", "")]
+    charging.pass_time(days=6)
+    charging.run()
+    assert invoice.row()["status"] == "paid"
+    assert len(charging.stripe.ledger) == 1
+    charging.referee(owner)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("fault", ["drop", "error", "rate_limit"])
+def test_no_next_attempt_while_the_last_ones_payment_is_open(charging, owner, ours, fault, when):
+    _, invoice, first = declined(charging)
+    if (fault, when) == ("rate_limit", "after"):
+        when = "before"
+    charging.stripe.faults.add(
+        "POST /v1/payment_intents/{id}/cancel", fault, when=when, count=None if fault == "rate_limit" else 1
+    )
+    if when == "before":
+        with pytest.raises(TransientRowsFailedError):
+            charging.run(api=api_of(charging.stripe, sleep=lambda _: None))
+        assert charging.intents(ours) == [(invoice.id, 1, "failed", "insufficient_funds")]
+        charging.stripe.faults.clear()
+    charging.run()
+    assert invoice.row()["status"] == "paid"
+    assert charging.stripe.client().v1.payment_intents.retrieve(first).status == "canceled"
+    charging.referee(owner)
 
 
 def test_processing_stays_processing_and_is_asked_again(charging, owner):
@@ -339,6 +454,55 @@ def test_a_charge_without_an_answer_is_unknown_and_asked_with_the_same_key(
     charging.referee(owner)
 
 
+@pytest.mark.parametrize("library_retries", [0, 2], ids=["sent once", "sent again by the library"])
+@pytest.mark.parametrize("refusal", ["rate_limit", 401, 403])
+def test_a_lost_answer_followed_by_a_refusal_is_unknown_and_never_charged_again(
+    charging, owner, ours, monkeypatch, refusal, library_retries
+):
+    """The library's own retry was refused, and that was taken for a charge that did not happen."""
+    monkeypatch.setattr("cp_ops.hooks.stripe_client.POST_RETRIES", library_retries)
+    invoice = charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
+    if refusal == "rate_limit":
+        charging.stripe.faults.add("POST /v1/payment_intents", "rate_limit", count=None)
+    else:
+        charging.stripe.faults.add("POST /v1/payment_intents", "error", status=refusal, count=None)
+    with pytest.raises(TransientRowsFailedError, match="may or may not have happened"):
+        charging.run(api=api_of(charging.stripe, sleep=lambda _: None))
+    assert charging.intents(ours) == [(invoice.id, 1, "unknown", "no_answer")]
+    charging.stripe.faults.clear()
+    charging.pass_time(hours=25)
+    charging.run()
+    charging.run()
+    assert charging.intents(ours) == [(invoice.id, 1, "succeeded", "")]
+    assert len(charging.stripe.ledger) == 1
+    charging.referee(owner)
+
+
+@pytest.mark.parametrize("fault", ["rate_limit", "key"])
+def test_asking_again_that_is_refused_leaves_the_charge_unknown(charging, ours, fault):
+    """Also when it is asked again at the very same moment."""
+    invoice = charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
+    with pytest.raises(TransientRowsFailedError):
+        charging.run()
+    if fault == "rate_limit":
+        charging.stripe.faults.add("POST /v1/payment_intents", "rate_limit", count=None)
+    else:
+        charging.stripe.faults.add("POST /v1/payment_intents", "error", status=403, count=None)
+    with pytest.raises(CpOpsError):
+        charging.run(api=api_of(charging.stripe, sleep=lambda _: None))
+    assert charging.intents(ours) == [(invoice.id, 1, "unknown", "no_answer")]
+
+
+def test_a_post_is_sent_once_whatever_the_connection_says(charging):
+    charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "error", count=None)
+    with pytest.raises(TransientRowsFailedError):
+        charging.run(api=api_of(charging.stripe, max_network_retries=5))
+    assert charging.stripe.calls.received["POST /v1/payment_intents"] == 1
+
+
 def test_after_a_day_an_unknown_charge_is_looked_up_and_never_repeated(charging, owner):
     """The key is forgotten by then: asking again would charge again."""
     invoice = charging.payer().invoice()
@@ -380,6 +544,62 @@ def test_an_unknown_charge_of_an_invoice_paid_meanwhile_is_looked_up_not_sent(ch
     charging.run()
     assert charging.intents(ours) == [(invoice.id, 1, "failed", "never_arrived")]
     assert len(charging.stripe.ledger) == 0
+
+
+@pytest.mark.parametrize(
+    "withdrawn",
+    ["autopay of the invoice", "autopay of the client", "the client", "the firm", "the card"],
+)
+def test_an_unknown_charge_without_consent_is_looked_up_not_sent(charging, owner, ours, withdrawn):
+    who = charging.payer()
+    invoice = who.invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="before")
+    with pytest.raises(TransientRowsFailedError):
+        charging.run()
+    if withdrawn == "autopay of the invoice":
+        invoice.update(autopay_opt_in=False)
+    elif withdrawn == "autopay of the client":
+        who.client.update(autopay_enabled=False)
+    elif withdrawn == "the client":
+        who.client.update(status="inactive")
+    elif withdrawn == "the firm":
+        charging.firm.update(status="suspended")
+    else:
+        charging.stripe.client().v1.payment_methods.detach(who.method)
+    charging.pass_time(hours=1)
+    charging.run()
+    assert charging.intents(ours)[0] == (invoice.id, 1, "failed", "never_arrived")
+    assert len(charging.stripe.ledger) == 0
+    charging.pass_time(hours=1)
+    charging.run()
+    assert len(charging.stripe.ledger) == 0
+
+
+def test_an_unknown_charge_that_arrived_is_booked_whoever_has_left(charging, owner, ours):
+    who = charging.payer()
+    invoice = who.invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
+    with pytest.raises(TransientRowsFailedError):
+        charging.run()
+    who.client.update(autopay_enabled=False, status="inactive")
+    charging.firm.update(status="suspended")
+    charging.pass_time(hours=1)
+    charging.run()
+    assert invoice.row()["status"] == "paid"
+    charging.referee(owner)
+
+
+def test_an_unknown_charge_is_not_given_up_with_a_key_of_another_account(charging, ours, stripe):
+    invoice = charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
+    with pytest.raises(TransientRowsFailedError):
+        charging.run()
+    with StripeSandbox() as elsewhere, pytest.raises(RowsFailedError, match="right account"):
+        charging.run(api=api_of(elsewhere))
+    assert charging.intents(ours) == [(invoice.id, 1, "unknown", "no_answer")]
+    charging.run()
+    assert invoice.row()["status"] == "paid"
+    assert len(charging.stripe.ledger) == 1
 
 
 def test_a_payment_that_came_twice_over_stays_unallocated(charging, owner):
@@ -451,6 +671,34 @@ def test_a_refused_key_stops_the_run_and_leaves_nothing_open(charging, ours):
     assert charging.intents(ours) == []
 
 
+def test_a_restricted_key_with_the_documented_permissions_is_enough(charging, owner):
+    charging.stripe.keys.add(
+        "rk_test_charger",
+        {
+            "payment_intent": "write",
+            "invoice": "write",
+            **dict.fromkeys(("charge", "customer", "payment_method"), "read"),
+        },
+    )
+    restricted = api_of(charging.stripe, key="rk_test_charger")
+    invoices = [
+        at_stripe(charging, charging.payer(outcomes=("insufficient_funds",)))[0],
+        charging.payer(outcomes=("requires_action",)).invoice(),
+    ]
+    charging.run(api=restricted)
+    charging.pass_time(days=15)
+    charging.run(api=restricted)
+    assert [invoice.row()["status"] for invoice in invoices] == ["paid", "overdue"]
+    lost = charging.payer().invoice()
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
+    with pytest.raises(TransientRowsFailedError):
+        charging.run(api=restricted)
+    charging.pass_time(hours=25)
+    charging.run(api=restricted)
+    assert lost.row()["status"] == "paid"
+    charging.referee(owner)
+
+
 def test_a_missing_payment_method_is_a_hard_decline_without_a_charge(charging):
     who = charging.payer()
     who.client.update(autopay_payment_method_id="pm_gone")
@@ -461,6 +709,57 @@ def test_a_missing_payment_method_is_a_hard_decline_without_a_charge(charging):
         "payment_method_missing",
     )
     assert who.client.row()["autopay_enabled"] is False
+
+
+def as_it_was(ours, owner):
+    return (
+        mails(ours),
+        ours.execute("SELECT * FROM cp_ops.charge_intent WHERE state <> 'succeeded'").fetchall(),
+        owner.execute("SELECT id, autopay_enabled FROM clients_client ORDER BY id").fetchall(),
+        owner.execute("SELECT id, status, autopay_opt_in FROM finance_invoices ORDER BY id").fetchall(),
+    )
+
+
+def test_a_key_of_another_account_switches_nobodys_autopay_off(charging, owner, ours):
+    for _ in range(4):
+        charging.payer().invoice()
+    before = as_it_was(ours, owner)
+    with StripeSandbox() as elsewhere:
+        with pytest.raises(ImplausibleError, match=r"right account and mode.*stripe_max_missing_share"):
+            charging.run(api=api_of(elsewhere))
+        assert elsewhere.calls.received["POST /v1/payment_intents"] == 0
+    assert as_it_was(ours, owner) == before
+    assert charging.run().done_kinds == {"charged": 4}
+
+
+def test_a_key_of_another_account_is_noticed_also_when_one_invoice_is_due(charging, owner, ours):
+    """By the last payment, which is not known there either."""
+    charging.payer().invoice()
+    charging.run()
+    charging.payer().invoice()
+    before = as_it_was(ours, owner)
+    with StripeSandbox() as elsewhere, pytest.raises(ImplausibleError, match="right account and mode"):
+        charging.run(api=api_of(elsewhere))
+    assert as_it_was(ours, owner) == before
+
+
+def test_a_missing_payment_method_among_others_is_a_hard_decline_of_its_own(charging):
+    charging.payer().invoice()
+    charging.run()
+    gone = charging.payer()
+    gone.client.update(autopay_payment_method_id="pm_gone")
+    gone.invoice(autopay_payment_method_id="pm_gone")
+    charging.payer().invoice()
+    assert charging.run().done_kinds == {"charged": 1, "declined_for_good": 1}
+
+
+def test_payment_methods_that_are_really_gone_are_let_through_by_the_setting(charging):
+    for number in range(4):
+        charging.payer().invoice(autopay_payment_method_id=f"pm_gone_{number}")
+    with pytest.raises(ImplausibleError):
+        charging.run()
+    charging.settings = {"stripe_max_missing_share": 1}
+    assert charging.run().done_kinds == {"declined_for_good": 4}
 
 
 def test_an_invoice_changed_between_plan_and_charge_is_left(charging, owner):
@@ -528,6 +827,73 @@ def test_an_invoice_paid_at_stripe_already_is_not_charged(charging):
     not_charged(charging, "its Stripe invoice is paid")
 
 
+def part_paid_there(charging, who, remote):
+    """Pay a part of the Stripe invoice at Stripe; gives the payment intent."""
+    api = charging.stripe.client().v1
+    part = {"amount": 15000, "currency": "usd", "customer": who.customer, "payment_method": who.method}
+    intent = api.payment_intents.create({**part, "confirm": True}).id
+    api.invoices.attach_payment(remote, {"payment_intent": intent})
+    return intent
+
+
+def test_an_invoice_partly_paid_at_stripe_is_not_charged_its_whole_balance(charging):
+    who = charging.payer()
+    _, remote = at_stripe(charging, who)
+    part_paid_there(charging, who, remote)
+    outcome = charging.run()
+    assert outcome.skip_reasons == {"less than its balance remains to be paid of its Stripe invoice": 1}
+    assert len(charging.stripe.ledger) == 1
+
+
+def test_a_part_paid_at_stripe_and_recorded_here_leaves_the_rest_to_charge(charging, owner):
+    who = charging.payer()
+    invoice, remote = at_stripe(charging, who)
+    intent = part_paid_there(charging, who, remote)
+    invoice.paid_by("150.00", payment_method="stripe", reference_number=intent)
+    charging.run()
+    assert invoice.row()["status"] == "paid"
+    assert [entry.amount for entry in charging.stripe.ledger.charges()] == [15000, 5000]
+    assert charging.stripe.client().v1.invoices.retrieve(remote).status == "paid"
+
+
+def test_a_payment_that_has_arrived_at_stripe_only_keeps_the_rest_from_being_charged(charging):
+    """The sums agree by chance: somebody paid a check of the same amount."""
+    who = charging.payer()
+    invoice, remote = at_stripe(charging, who)
+    part_paid_there(charging, who, remote)
+    invoice.paid_by("150.00", payment_method="check")
+    outcome = charging.run()
+    assert outcome.skip_reasons == {
+        "a payment of its Stripe invoice has arrived there and is not recorded here": 1
+    }
+    assert len(charging.stripe.ledger) == 1
+
+
+@pytest.mark.parametrize("payments", [0, 12], ids=["the only payment", "after a page of others"])
+def test_an_invoice_whose_payment_is_under_way_at_stripe_is_not_charged(charging, payments):
+    who = charging.payer()
+    invoice, remote = at_stripe(charging, who)
+    api = charging.stripe.client().v1
+    bank = api.payment_methods.attach("pm_usBankAccount", {"customer": who.customer})
+    api.invoices.pay(remote, {"payment_method": bank.id})
+    for _ in range(payments):
+        charging.pass_time(seconds=1)
+        waiting_ = {"amount": 100, "currency": "usd", "customer": who.customer}
+        api.invoices.attach_payment(remote, {"payment_intent": api.payment_intents.create(waiting_).id})
+    outcome = charging.run()
+    assert outcome.skip_reasons == {"a payment of its Stripe invoice is under way there": 1}
+    charging.pass_time(days=6)
+    outcome = charging.run()
+    assert outcome.skip_reasons == {"its Stripe invoice is paid": 1}
+    assert len(charging.stripe.ledger) == 1
+    assert invoice.row()["status"] == "sent", "what arrived there is recorded by the application's webhook"
+
+
+def test_an_invoice_in_another_currency_at_stripe_is_not_charged(charging):
+    at_stripe(charging, charging.payer(), currency="EUR")
+    not_charged(charging, "its Stripe invoice is in another currency")
+
+
 # -- preview and caps --------------------------------------------------------------------------------------------------------
 
 
@@ -575,6 +941,54 @@ def test_more_than_three_times_the_median_of_the_last_runs_stops_the_run(chargin
     assert len(charging.stripe.ledger) == 5
     charging.run(max_charges=4, max_total="USD=40")
     assert len(charging.stripe.ledger) == 9
+
+
+@pytest.mark.parametrize("capped", [{"max_charges": 4}, {"max_total": "USD=400"}])
+def test_one_cap_of_the_operators_leaves_the_other_measured_by_what_is_usual(charging, capped):
+    charging.settings = {"charges_never_unusual": 1}
+    for _ in range(5):
+        charging.payer().invoice("10.00")
+        charging.run()
+    for _ in range(4):
+        charging.payer().invoice("100.00")
+    with pytest.raises(CapExceededError, match="out of the ordinary"):
+        charging.run(**capped)
+    assert len(charging.stripe.ledger) == 5
+
+
+def test_a_single_charge_of_an_unusual_amount_stops_the_run(charging):
+    for _ in range(5):
+        charging.payer().invoice()
+        charging.run()
+    charging.payer().invoice("90000.00")
+    with pytest.raises(CapExceededError, match=r"90,000\.00 USD, more than 3 times"):
+        charging.run()
+    preview = charging.run(dry_run=True, max_charges=1, max_total="USD=90000")
+    assert charging.run(expected_plan=preview.plan_sha256).done == 1
+
+
+def test_a_currency_that_max_total_does_not_name_is_refused(charging, ours):
+    charging.payer().invoice("90000.00", currency="EUR")
+    charging.payer().invoice("50.00")
+    with pytest.raises(
+        CapExceededError, match=r"90,000\.00 EUR is in a currency that max_total does not name"
+    ):
+        charging.run(max_total="USD=100", max_charges=10)
+    assert (len(charging.stripe.ledger), charging.intents(ours)) == (0, [])
+    assert charging.run(max_total="USD=100, EUR=90000", max_charges=10).done == 2
+
+
+@pytest.mark.parametrize("stop", [{"max_charges": 1}, {"max_total": "USD=1"}, {"expected_plan": "0" * 64}])
+def test_what_is_under_way_is_settled_before_a_cap_stops_the_new_charges(charging, owner, stop):
+    under_way = charging.payer(token="pm_usBankAccount").invoice()
+    charging.run()
+    charging.pass_time(days=5)
+    due = [charging.payer().invoice() for _ in range(2)]
+    with pytest.raises((CapExceededError, PlanChangedError)):
+        charging.run(**stop)
+    assert under_way.row()["status"] == "paid"
+    assert [invoice.row()["status"] for invoice in due] == ["sent", "sent"]
+    charging.referee(owner)
 
 
 @pytest.mark.parametrize(

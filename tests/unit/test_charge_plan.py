@@ -43,6 +43,7 @@ DUE = Candidate(
     disputed=False,
     attempts=0,
     open_intent="",
+    last_code="",
     hard_declined=False,
 )
 TODAY = {7: NOW.date()}
@@ -159,7 +160,7 @@ def many(count, total="10.00"):
     return plan(*(replace(DUE, id=number, total_amount=Decimal(total)) for number in range(1, count + 1)))
 
 
-USUAL = [PastRun(10, {"USD": 10_000})] * 5
+USUAL = [PastRun({"USD": 10}, {"USD": 10_000})] * 5
 
 
 @pytest.mark.parametrize(("count", "stops"), [(30, False), (31, True)])
@@ -176,9 +177,32 @@ def test_an_unusual_sum_is_unusual_too():
         cap_anomaly(many(10, "50.00"), USUAL, least=5)
 
 
-def test_few_charges_and_a_short_history_are_never_unusual():
-    cap_anomaly(many(5, "9999.00"), USUAL, least=5)
+def test_few_charges_of_a_usual_size_and_a_short_history_are_never_unusual():
+    cap_anomaly(many(5), [PastRun({"USD": 1}, {"USD": 1_000})] * 5, least=5)
+    cap_anomaly(many(5, "60.00"), USUAL, least=5)
     cap_anomaly(many(1000), USUAL[:4], least=5)
+
+
+def test_few_charges_of_an_unusual_size_are_unusual():
+    with pytest.raises(CapExceededError, match=r"9,999\.00 USD, more than 3 times"):
+        cap_anomaly(many(1, "9999.00"), USUAL, least=5)
+
+
+def test_a_currency_is_measured_by_itself():
+    mixed = [PastRun({"USD": 10, "EUR": 1}, {"USD": 10_000, "EUR": 100_000})] * 5
+    with pytest.raises(CapExceededError):
+        cap_anomaly(many(4, "100.00"), mixed, least=5)
+    cap_anomaly(plan(replace(DUE, currency="EUR", total_amount=Decimal("1500.00"))), mixed, least=5)
+
+
+@pytest.mark.parametrize(
+    ("capped", "stops"), [({"counts": False}, "times what is usual"), ({"sums": False}, "40 charges")]
+)
+def test_what_the_operator_has_capped_is_not_measured_and_the_rest_is(capped, stops):
+    with pytest.raises(CapExceededError, match=stops) as raised:
+        cap_anomaly(many(40), USUAL, least=5, **capped)
+    assert ";" not in str(raised.value).split(". Nothing")[0]
+    cap_anomaly(many(40), USUAL, least=5, counts=False, sums=False)
 
 
 # -- the request -----------------------------------------------------------------------------------------------------------

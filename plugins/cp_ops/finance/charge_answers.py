@@ -47,7 +47,12 @@ HARD = frozenset(
     payment_method_missing
     """.split()  # noqa: SIM905 - a table
 )
-AUTHENTICATION = frozenset({"authentication_required", "authentication_not_handled", "offline_pin_required"})
+AUTHENTICATION = frozenset(
+    {
+        *("authentication_required", "authentication_not_handled", "offline_pin_required"),
+        "payment_intent_authentication_failure",
+    }
+)
 
 RETRY_AFTER = (timedelta(days=3), timedelta(days=7), timedelta(days=14))
 """When a soft decline is tried again; after the last the invoice is overdue."""
@@ -55,7 +60,11 @@ REFUSED = 400
 """HTTP statuses from here on are refusals."""
 NEVER_ARRIVED = "never_arrived"
 CANCELED = "canceled"
+"""Canceled when nobody owed it any more."""
+CANCELED_BY_HAND = "canceled_at_stripe"
+"""Canceled by somebody else than this package, while it was owed."""
 EXPIRED = "authentication_expired"
+OUR_CODES = (NEVER_ARRIVED, CANCELED, CANCELED_BY_HAND, EXPIRED)
 
 FAILURE_CODES = frozenset(
     {

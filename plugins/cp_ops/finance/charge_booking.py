@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from cp_ops.finance.charge_answers import (
     CANCELED,
+    CANCELED_BY_HAND,
     EXPIRED,
     NEVER_ARRIVED,
     DeclineClass,
@@ -23,14 +24,22 @@ if TYPE_CHECKING:
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.job import JobRun
 
+STOPPED = {
+    EXPIRED: "The client did not confirm the payment in time",
+    CANCELED_BY_HAND: "The payment was canceled at Stripe",
+}
+"""Failures after which a person decides whether to charge again."""
+
 
 def book(run: JobRun, tenant: Tenant, intent: Intent, settlement: Settlement) -> str:
     """Book a settlement in one transaction and give what it is called in the outcome; booked twice, it is booked once.
 
+    An attempt that had failed is booked again when it was paid after all.
+
     :raises DatabaseConflictError: when the invoice stays locked: the attempt is settled by the next run.
     """
     with run.write(tenant) as tx:
-        if tx.one("lock_intent", id=intent.id) is None:
+        if tx.one("lock_intent", id=intent.id, state=intent.state) is None:
             return "settled before"
         invoice = tx.one("lock_invoice", invoice_id=intent.invoice_id, firm_id=intent.firm_id)
         tx.execute(
@@ -133,12 +142,14 @@ class _Booking:
         return state.value
 
     def _failed(self) -> str:
-        """Plan the next attempt, or stop: at once after a hard decline, after the last retry otherwise."""
+        """Plan the next attempt, or stop: at once after a hard decline or a cancellation, after the last retry otherwise."""
         hard = self._settlement.decline is DeclineClass.HARD
+        stopped = hard or self._settlement.code in STOPPED
         failures = self._invoice["payment_retry_count"] + 1
-        again = None if hard or self._settlement.code == EXPIRED else next_attempt(failures, self._run.now)
+        again = None if stopped else next_attempt(failures, self._run.now)
         final = again is None
-        reason = f"Charge refused by Stripe: {self._settlement.code}"
+        mailed = final and self._settlement.code != CANCELED_BY_HAND
+        reason = STOPPED.get(self._settlement.code) or f"Charge refused by Stripe: {self._settlement.code}"
         updated = self._tx.execute(
             "autopay_failed",
             status="failed" if hard or not final else "overdue",
@@ -161,15 +172,17 @@ class _Booking:
                 payment_method=self._intent.payment_method,
                 now=self._run.now,
             )
-        if final:
+        if mailed:
             mail_payer(
                 self._run, self._tx, DECLINED, self._intent, self._invoice, final=not hard, autopay_off=hard
             )
-        self._record_failure(failures, again, reason)
+        self._record_failure(failures, again, reason, mailed=mailed)
         self._audit("autopay.declined", "WARNING" if final else "INFO", "failure")
+        if self._settlement.code in STOPPED:
+            return self._settlement.code
         return "declined_for_good" if hard else "declined"
 
-    def _record_failure(self, failures: int, again: datetime | None, reason: str) -> None:
+    def _record_failure(self, failures: int, again: datetime | None, reason: str, *, mailed: bool) -> None:
         self._tx.execute(
             "insert_failure",
             client_id=self._invoice["client_id"],
@@ -182,7 +195,7 @@ class _Booking:
             retries=failures,
             next_charge=again,
             final=again is None,
-            notified=again is None,
+            notified=mailed,
             now=self._run.now,
             **self._key,
         )

@@ -9,36 +9,30 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cp_ops.finance.charge_answers import (
     CANCELED,
+    CANCELED_BY_HAND,
     EXPIRED,
     NEVER_ARRIVED,
     DeclineClass,
     Settlement,
     State,
-    read_answer,
     read_intent,
 )
-from cp_ops.finance.charge_booking import book
 from cp_ops.finance.charge_intents import (
     Intent,
     StripePayments,
-    charge_request,
     idempotency_key,
     look_up,
     may_ask_again,
     may_conclude,
 )
-from cp_ops.runtime.errors import (
-    CpOpsError,
-    LeaseLostError,
-    RemoteConnectionLostError,
-    RemoteRefusedError,
-    RemoteUnavailableError,
-    RowFailedError,
-)
+from cp_ops.finance.charge_preconditions import PaymentMethods, collected_by_stripe
+from cp_ops.finance.charge_sending import Sending
+from cp_ops.runtime.errors import RemoteConnectionLostError, RowFailedError
+from cp_ops.runtime.firms import SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,20 +45,16 @@ log = logging.getLogger(__name__)
 
 AUTHENTICATION_DAYS = timedelta(days=14)
 """How long a client may take to confirm a payment; then it is canceled and the invoice is overdue."""
-GIVE_UP_AFTER = 3
-"""Calls in a row without an answer after which the run stops: an outage must not make every charge unknown."""
 CHANGED = "locked, or changed since it was planned"
+PAID_THERE = "its last failed charge was paid at Stripe meanwhile"
 
 
-class Collection:
+class Collection(Sending):
     """Settles the attempts of earlier runs and makes the planned charges, one after the other."""
 
     def __init__(self, run: JobRun, stripe: StripePayments, tenants: Mapping[int, Tenant]) -> None:
-        self._run = run
-        self._stripe = stripe
-        self._tenants = tenants
-        self._methods: dict[str, str | None] = {}
-        self._unanswered = 0
+        super().__init__(run, stripe, tenants)
+        self._methods = PaymentMethods(run, stripe)
 
     # -- attempts of earlier runs ------------------------------------------------------------------------------------
 
@@ -81,18 +71,13 @@ class Collection:
         if settlement is None or settlement.state == intent.state:
             self._run.skip(f"its last charge is {intent.state}")
             return
-        self._book(intent, settlement)
+        self._book(intent, self._explained(intent, settlement))
 
     def _settlement_of(self, intent: Intent) -> Settlement | None:
         """Give what Stripe says of an attempt; None: nothing new."""
         if intent.state in (State.SUBMITTING, State.UNKNOWN):
             return self._ask_again_or_look_up(intent)
-        found = self._stripe.get("payment_intents", intent.payment_intent, expand=("latest_charge",))
-        if found is None:
-            raise RowFailedError(
-                f"Stripe does not know {intent.payment_intent} any more: look into its account"
-            )
-        settlement = read_intent(found)
+        settlement = read_intent(self._payment_of(intent))
         if settlement.state is State.REQUIRES_ACTION:
             return self._waiting_for_client(intent)
         return settlement
@@ -100,9 +85,9 @@ class Collection:
     def _ask_again_or_look_up(self, intent: Intent) -> Settlement | None:
         """Resolve a charge that may have happened: by its key while Stripe remembers it, by its metadata after that.
 
-        Asked again, the charge is made if it never was: only while the invoice is due for it.
+        Asked again, the charge is made if it never was: only where a new one might be made, too.
         """
-        if may_ask_again(intent, self._run.now) and self._still_due(intent):
+        if may_ask_again(intent, self._run.now) and self._may_be_charged(intent):
             try:
                 return self._send(intent)
             except RemoteConnectionLostError:  # Stripe may replay a 500 as long as it remembers the key
@@ -115,27 +100,47 @@ class Collection:
             return Settlement(State.FAILED, code=NEVER_ARRIVED)
         return found
 
+    def _may_be_charged(self, intent: Intent) -> bool:
+        """Tell whether firm, client and invoice still want the charge, and its payment method is still the customer's.
+
+        :raises RowFailedError: when Stripe does not know the customer: then it would not know the charge either.
+        """
+        if not self._due("may_be_charged", intent, served=list(SERVED)):
+            return False
+        if self._methods.customer_of(intent.payment_method) == intent.customer:
+            return True
+        if self._stripe.get("customers", intent.customer) is None:
+            raise RowFailedError(
+                f"Stripe does not know {intent.customer}, who may have been charged: check that connection "
+                "stripe_default holds a key of the right account and mode"
+            )
+        return False
+
     def _waiting_for_client(self, intent: Intent) -> Settlement | None:
         """Let a client have the time to confirm; cancel what was paid by other means, or waited for too long."""
-        due = self._still_due(intent)
-        late = intent.submitted_at is not None and self._run.now - intent.submitted_at > AUTHENTICATION_DAYS
-        if due and not late:
-            return None
-        path = f"/v1/payment_intents/{intent.payment_intent}/cancel"
-        answer = self._stripe.post(path, {}, idempotency_key=f"{intent.idempotency_key}-cancel")
-        if answer.accepted:
-            code = EXPIRED if due else CANCELED
-            return Settlement(State.FAILED, intent.payment_intent, code)
-        found = self._stripe.get("payment_intents", intent.payment_intent, expand=("latest_charge",))
-        return read_intent(found) if found else None
+        return None if self._still_due(intent) and not self._late(intent) else self._cancel(intent)
+
+    def _explained(self, intent: Intent, settlement: Settlement) -> Settlement:
+        """Say why a payment was canceled: nobody owes it any more, nobody confirmed it in time, or a person did it."""
+        if settlement.code != CANCELED or not self._still_due(intent):
+            return settlement
+        return replace(settlement, code=EXPIRED if self._late(intent) else CANCELED_BY_HAND)
+
+    def _late(self, intent: Intent) -> bool:
+        waits = intent.state == State.REQUIRES_ACTION and intent.submitted_at is not None
+        return waits and self._run.now - (intent.submitted_at or self._run.now) > AUTHENTICATION_DAYS
 
     def _still_due(self, intent: Intent) -> bool:
+        return self._due("still_due", intent)
+
+    def _due(self, statement: str, intent: Intent, **more: list[str]) -> bool:
         with self._run.read(self._tenants[intent.firm_id]) as tx:
             row = tx.one(
-                "still_due",
+                statement,
                 invoice_id=intent.invoice_id,
                 firm_id=intent.firm_id,
                 amount=intent.money.for_ledger(),
+                **more,
             )
         return bool(row and row["due"])
 
@@ -143,6 +148,7 @@ class Collection:
 
     def charge(self, actions: Sequence[Action]) -> None:
         """Write the planned charges down, then make them one by one."""
+        self._methods.resolve(str(action.data["payment_method"]) for action in actions)
         planned = {int(action.data["invoice"] or 0): action for action in actions}
         ids = self._write_down(actions)
         for invoice_id, action in planned.items():
@@ -176,11 +182,12 @@ class Collection:
         return ids
 
     def _charge(self, intent: Intent, action: Action) -> None:
-        if reason := self._collected_by_stripe(intent):
-            self._withdraw(intent)
-            self._run.skip(reason)
+        if reason := collected_by_stripe(self._run, self._stripe, self._tenants[intent.firm_id], intent):
+            self._leave(intent, reason)
             return
-        customer = self._customer_of(intent.payment_method)
+        if not self._last_failure_closed(intent):
+            return
+        customer = self._methods.customer_of(intent.payment_method)
         if customer is None:
             code = "payment_method_missing"
             self._book(intent, Settlement(State.FAILED, code=code, decline=DeclineClass.HARD))
@@ -197,113 +204,34 @@ class Collection:
                 now=self._run.now,
             )
         if claimed is None:
-            self._withdraw(intent)
-            self._run.skip(CHANGED)
+            self._leave(intent, CHANGED)
             return
         claimed_intent = replace(
             intent, customer=customer, state=State.SUBMITTING.value, submitted_at=self._run.now
         )
-        self._book(claimed_intent, self._send(claimed_intent))
+        self._book(claimed_intent, self._send(claimed_intent, first=True))
 
-    def _collected_by_stripe(self, intent: Intent) -> str:
-        """Tell why an invoice that Stripe has, too, is not charged: '' when it may be."""
-        if not intent.stripe_invoice:
-            return ""
-        invoice = self._stripe.get("invoices", intent.stripe_invoice)
-        if invoice is None:
-            raise RowFailedError(
-                f"Stripe does not know the invoice's {intent.stripe_invoice}: correct the reference"
-            )
-        if invoice["status"] != "open":
-            return f"its Stripe invoice is {invoice['status']}"
-        return "Stripe collects its Stripe invoice itself" if invoice.get("auto_advance") else ""
+    def _leave(self, intent: Intent, reason: str) -> None:
+        self._withdraw(intent)
+        log.info("not charged: %s: %s", intent.target, reason)
+        self._run.skip(reason)
 
-    def _customer_of(self, method: str) -> str | None:
-        """Give the customer that owns a payment method; None: it is gone, or nobody's."""
-        if method not in self._methods:
-            found = self._stripe.get("payment_methods", method)
-            self._methods[method] = (found or {}).get("customer")
-        return self._methods[method]
+    def _last_failure_closed(self, intent: Intent) -> bool:
+        """Cancel the payment of the last failed attempt, which the client could still pay; False: it was paid.
 
-    def _withdraw(self, intent: Intent) -> None:
-        with self._run.write() as tx:
-            tx.execute("withdraw_intent", id=intent.id)
-
-    # -- sending and booking -----------------------------------------------------------------------------------------
-
-    def _send(self, intent: Intent) -> Settlement:
-        """Ask Stripe for the charge.
-
-        :raises RemoteConnectionLostError: when it may or may not have happened; the intent says so.
-        :raises RemoteUnavailableError, RemoteRefusedError: when it did not happen; a new intent is withdrawn.
+        Each attempt closes the one before, so that at most one of an invoice can be paid at any time.
         """
-        fresh = intent.state == State.SUBMITTING and intent.submitted_at == self._run.now
-        try:
-            answer = self._stripe.post(
-                "/v1/payment_intents", charge_request(intent), idempotency_key=intent.idempotency_key
-            )
-        except RemoteConnectionLostError:
-            self._mark_unknown(intent, "no_answer")
-            raise
-        except (RemoteUnavailableError, RemoteRefusedError):
-            if fresh:
-                self._withdraw(intent)
-            raise
-        return read_answer(answer.status, answer.body)
-
-    def _mark_unknown(self, intent: Intent, code: str) -> None:
-        with self._run.write() as tx:
-            tx.execute("mark_unknown", id=intent.id, code=code)
-
-    def _book(self, intent: Intent, settlement: Settlement) -> None:
-        if settlement.state is State.UNKNOWN:
-            self._mark_unknown(intent, settlement.code)
-            raise RowFailedError(
-                "Stripe knows the attempt's key for another request: the next run looks it up"
-            )
-        name = book(self._run, self._tenants[intent.firm_id], intent, settlement)
-        self._run.done(name, 1, intent.firm_id)
-        if settlement.state is State.SUCCEEDED and intent.stripe_invoice:
-            self._attach(replace(intent, payment_intent=settlement.payment_intent))
-        if settlement.state is State.FAILED and not settlement.decline and settlement.code not in _OUR_CODES:
-            raise RowFailedError(f"Stripe refused the request: {settlement.code}")
-
-    def _attach(self, intent: Intent) -> None:
-        """Let the payment pay the Stripe invoice, so that nobody pays it there again."""
-        answer = self._stripe.post(
-            f"/v1/invoices/{intent.stripe_invoice}/attach_payment",
-            {"payment_intent": intent.payment_intent},
-            idempotency_key=f"{intent.idempotency_key}-attach",
-        )
-        with self._run.write() as tx:
-            tx.execute("mark_attached", id=intent.id, attached=answer.accepted)
-        if not answer.accepted:
-            code = answer.body.get("code") or answer.body.get("type")
-            raise RowFailedError(
-                f"charged, but Stripe would not attach the payment to {intent.stripe_invoice} ({code}): void it there"
-            )
-
-    def _guarded(self, intent_id: int, work: Any) -> None:
-        """Work on one attempt; whatever befalls it does not stop the others, but a key that is refused does."""
         with self._run.read() as tx:
-            intent = tx.one("intent", Intent, id=intent_id)
-        if intent is None:
-            return
+            failed = tx.one("last_failure", Intent, invoice_id=intent.invoice_id, attempt=intent.attempt)
+        if failed is None or failed.code in (CANCELED, CANCELED_BY_HAND, EXPIRED):
+            return True
         try:
-            work(intent)
-        except (LeaseLostError, RemoteRefusedError):
+            settlement = self._cancel(failed)
+        except Exception:
+            self._withdraw(intent)
             raise
-        except RemoteUnavailableError as error:
-            self._run.fail(intent.target, error)
-            self._unanswered += 1
-            if self._unanswered >= GIVE_UP_AFTER:
-                raise RemoteUnavailableError(
-                    f"Stripe left {self._unanswered} calls in a row without an answer: stopped, the rest is not charged"
-                ) from None
-            return
-        except CpOpsError as error:
-            self._run.fail(intent.target, error)
-        self._unanswered = 0
-
-
-_OUR_CODES = (NEVER_ARRIVED, CANCELED, EXPIRED)
+        if settlement.state is State.FAILED:
+            return True
+        self._leave(intent, PAID_THERE)
+        self._book(failed, settlement)
+        return False

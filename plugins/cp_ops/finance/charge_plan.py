@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from cp_ops.finance.charge_answers import RETRY_AFTER, State
+from cp_ops.finance.charge_answers import CANCELED_BY_HAND, EXPIRED, RETRY_AFTER, State
 from cp_ops.runtime.errors import CapExceededError
 from cp_ops.runtime.money import Money, MoneyError
 from cp_ops.runtime.plan import Action, Plan, Skip
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 CHARGE, RESOLVE, ATTACH = "charge", "resolve", "attach"
 MEDIAN_OF = 5
 """Least number of earlier runs that say what is usual."""
+STOPPED = {
+    EXPIRED: "its confirmation expired: set autopay_next_charge_at to charge it again",
+    CANCELED_BY_HAND: "its payment was canceled at Stripe: set autopay_next_charge_at to charge it again",
+}
+"""Codes of a last attempt that no further one follows, unless a person sets when."""
 UNUSUAL = 3
 """How many times the median of the last runs is not usual any more."""
 
@@ -29,6 +34,7 @@ class Candidate:
 
     :param attempts: how often it was charged before; an intent that was planned only does not count.
     :param open_intent: the state of the attempt that is not settled yet, or ''.
+    :param last_code: what its last attempt ended with.
     :param hard_declined: `payment_method` was declined for good before.
     """
 
@@ -50,6 +56,7 @@ class Candidate:
     disputed: bool
     attempts: int
     open_intent: str
+    last_code: str
     hard_declined: bool
 
 
@@ -158,10 +165,7 @@ def _reasons_not_to_charge(invoice: Candidate, today: date, now: datetime) -> It
         yield f"its client is {invoice.client_status}"
     if not invoice.client_autopay:
         yield "its client's autopay is off"
-    if invoice.payment_retry_count > len(RETRY_AFTER):
-        yield "all retries are used up"
-    if invoice.payment_retry_count and invoice.dunning_paused:
-        yield "its dunning is paused"
+    yield from _reasons_not_to_try_again(invoice)
     if not _method(invoice):
         yield "no payment method is stored"
     if invoice.hard_declined and invoice.payment_method in ("", invoice.client_payment_method):
@@ -171,33 +175,58 @@ def _reasons_not_to_charge(invoice: Candidate, today: date, now: datetime) -> It
         yield "not due yet"
 
 
+def _reasons_not_to_try_again(invoice: Candidate) -> Iterator[str]:
+    if invoice.payment_retry_count > len(RETRY_AFTER):
+        yield "all retries are used up"
+    if invoice.last_code in STOPPED and invoice.autopay_next_charge_at is None:
+        yield STOPPED[invoice.last_code]
+    if invoice.payment_retry_count and invoice.dunning_paused:
+        yield "its dunning is paused"
+
+
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What an earlier run charged: how many invoices, and the sum per currency in Stripe's units."""
+    """What an earlier run charged: per currency how many invoices, and their sum in Stripe's units."""
 
-    charges: int
+    counts: Mapping[str, int]
     sums: Mapping[str, int]
 
+    @property
+    def charges(self) -> int:
+        """How many invoices in all."""
+        return sum(self.counts.values())
 
-def cap_anomaly(found: ChargePlan, past: Sequence[PastRun], *, least: int) -> None:
+
+def cap_anomaly(
+    found: ChargePlan, past: Sequence[PastRun], *, least: int, counts: bool = True, sums: bool = True
+) -> None:
     """Refuse a plan that is out of the ordinary: more than three times the median of the last runs that charged.
 
-    :param least: so many charges are never out of the ordinary.
+    :param least: so many charges are never too many; their sum is out of the ordinary only if their average is, too,
+        else the first of a month would be.
+    :param counts: look at the number of charges; off when the operator has capped it.
+    :param sums: look at the sum per currency; off when the operator has capped it.
     :raises CapExceededError: before anything was charged; naming how a person lets it through.
     """
     charges = found.plan.of_kind(CHARGE)
-    if len(past) < MEDIAN_OF or len(charges) <= least:
+    if len(past) < MEDIAN_OF or not charges:
         return
     unusual = []
     usual = median(run.charges for run in past)
-    if len(charges) > UNUSUAL * usual:
+    many = len(charges) > least
+    if counts and many and len(charges) > UNUSUAL * usual:
         unusual.append(f"{len(charges)} charges, the median of the last {len(past)} runs is {usual:g}")
-    for currency, total in found.totals().items():
-        known = [run.sums[currency] for run in past if currency in run.sums]
-        if len(known) >= MEDIAN_OF and total.for_stripe() > UNUSUAL * median(known):
+    for currency, total in found.totals().items() if sums else ():
+        known = [run for run in past if currency in run.sums]
+        if len(known) < MEDIAN_OF or total.for_stripe() <= UNUSUAL * median(
+            run.sums[currency] for run in known
+        ):
+            continue
+        average = total.for_stripe() / sum(action.data["currency"] == currency for action in charges)
+        if many or average > UNUSUAL * median(run.sums[currency] / run.counts[currency] for run in known):
             unusual.append(f"{total}, more than {UNUSUAL} times what is usual")
     if unusual:
         raise CapExceededError(
-            f"the plan is out of the ordinary: {'; '.join(unusual)}. Nothing was charged. Look at a dry run; if it is "
+            f"the plan is out of the ordinary: {'; '.join(unusual)}. Nothing new was charged. Look at a dry run; if it is "
             f"right, run again with expected_plan sha256:{found.plan.sha256}, or with max_charges and max_total of your own"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
@@ -28,7 +28,7 @@ from cp_ops.runtime.options import FirmOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import date
 
     from cp_ops.finance.charge_intents import StripePayments
@@ -55,8 +55,8 @@ class ProcessRecurringChargesOptions(FirmOptions):
         default=None,
         title="Most in all",
         description=(
-            "Stop before the first charge if the sum of a currency is more than this, such as USD=50000, EUR=20000. "
-            "Empty: [cp_ops] charges_max_total."
+            "Stop before the first charge if the sum of a currency is more than this, such as USD=50000, EUR=20000, or "
+            "if a currency is not named. Empty: [cp_ops] charges_max_total."
         ),
     )
     expected_plan: str | None = Field(
@@ -142,7 +142,7 @@ class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
         self._stripe = stripe
 
     def run(self, run: JobRun, options: ProcessRecurringChargesOptions) -> None:
-        """Read, plan, check the caps; then finish what is unfinished and charge what is due."""
+        """Read, plan, settle what is under way; then check the caps and charge what is due."""
         run.settings.require("default_from_email", why="clients are mailed when a charge fails")
         run.settings.require("frontend_url", why="the mail to a client links to the invoice")
         firms = run.firms(options.firm_id)
@@ -152,11 +152,19 @@ class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
         found = self._plan(run, firms, unfinished)
         for target, error in found.broken:
             run.fail(target, error)
-        applies = run.accept(found.plan, expected=options.expected_plan)
+        applies = run.accept(found.plan)
         self._explain(run, found)
-        self._check_caps(run, options, found)
-        if applies:
-            self._apply(run, found, tenants)
+        calls = self._stripe.calls
+        collection = Collection(run, self._stripe, tenants)
+        try:
+            if applies:
+                collection.finish([*found.plan.of_kind(RESOLVE), *found.plan.of_kind(ATTACH)])
+            found.plan.require(options.expected_plan)
+            self._check_caps(run, options, found)
+            if applies and (charges := found.plan.of_kind(CHARGE)):
+                collection.charge(charges)
+        finally:
+            run.remote_call(self._stripe.calls - calls)
         run.audit(Category.BILLING_METADATA, sorted(tenants))
 
     def _plan(self, run: JobRun, firms: Sequence[Firm], unfinished: Sequence[Unfinished]) -> ChargePlan:
@@ -185,32 +193,26 @@ class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
             )
 
     def _check_caps(self, run: JobRun, options: ProcessRecurringChargesOptions, found: ChargePlan) -> None:
-        """Stop before the first charge when the plan is larger than it may be, or than is usual."""
-        most = options.max_charges
+        """Stop before the first charge when the plan is larger than it may be, or than is usual.
+
+        What is usual is not asked where the operator has said what may be: by the plan's hash, or by a cap of their own.
+        """
+        most, given, stopped = options.max_charges, options.max_total, "nothing new was charged"
         setting = "[cp_ops] charges_max" if most is None else "max_charges"
-        found.plan.cap(setting, run.settings.charges_max if most is None else most, kind=CHARGE)
-        given = options.max_total
-        limits = run.settings.charges_max_total if given is None else parse_limits(given)
-        cap_totals("[cp_ops] charges_max_total" if given is None else "max_total", found.totals(), limits)
-        if (
-            options.expected_plan
-            or (most is not None and given is not None)
-            or not found.plan.of_kind(CHARGE)
-        ):
+        limit = run.settings.charges_max if most is None else most
+        found.plan.cap(setting, limit, kind=CHARGE, stopped=stopped)
+        if given is None:
+            limits = run.settings.charges_max_total
+            cap_totals("[cp_ops] charges_max_total", found.totals(), limits, stopped=stopped)
+        else:
+            limits = parse_limits(given)
+            cap_totals("max_total", found.totals(), limits, every_currency=True, stopped=stopped)
+        if options.expected_plan:
             return
         with run.read() as tx:
             past = _past_runs(tx.rows("past_runs", runs=LAST_RUNS))
-        cap_anomaly(found, past, least=run.settings.charges_never_unusual)
-
-    def _apply(self, run: JobRun, found: ChargePlan, tenants: Mapping[int, Tenant]) -> None:
-        calls = self._stripe.calls
-        collection = Collection(run, self._stripe, tenants)
-        try:
-            collection.finish([*found.plan.of_kind(RESOLVE), *found.plan.of_kind(ATTACH)])
-            if charges := found.plan.of_kind(CHARGE):
-                collection.charge(charges)
-        finally:
-            run.remote_call(self._stripe.calls - calls)
+        least = run.settings.charges_never_unusual
+        cap_anomaly(found, past, least=least, counts=most is None, sums=given is None)
 
 
 def _tenants(run: JobRun, firm_ids: set[int]) -> dict[int, Tenant]:
@@ -228,11 +230,11 @@ def _days(run: JobRun, firms: Sequence[Firm]) -> dict[int, date]:
     return days
 
 
-def _past_runs(rows: Sequence[dict[str, int | str]]) -> list[PastRun]:
-    charges: dict[int, int] = {}
+def _past_runs(rows: Sequence[dict[str, Any]]) -> list[PastRun]:
+    counts: dict[int, dict[str, int]] = {}
     sums: dict[int, dict[str, int]] = {}
     for row in rows:
-        key = int(row["created_by_run"])
-        charges[key] = charges.get(key, 0) + int(row["charges"])
-        sums.setdefault(key, {})[str(row["currency"])] = int(row["amount"])
-    return [PastRun(count, sums[key]) for key, count in charges.items()]
+        key, currency = row["created_by_run"], row["currency"]
+        counts.setdefault(key, {})[currency] = row["charges"]
+        sums.setdefault(key, {})[currency] = row["amount"]
+    return [PastRun(counts[key], sums[key]) for key in counts]

@@ -1,7 +1,8 @@
 """Stripe's API as the jobs use it: pages, single objects and posts as plain documents, under one rate limit.
 
-stripe-python does the transport and its network retries (connection errors, 409 and 5xx, each with the same
-idempotency key). It does not retry 429 (seen with 16.1: one call, whatever `max_network_retries` says); this does.
+stripe-python does the transport, and for reads its network retries (connection errors, 409 and 5xx). It does not retry
+429 (seen with 16.1: one call, whatever `max_network_retries` says); this does. A post is sent once: a repeated send can
+hide that the one before it may have had its effect, and its caller asks again with the same key anyway.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 Document = dict[str, Any]
 PAGE = 100
 """Objects per page, Stripe's most (docs.stripe.com/api/pagination)."""
+POST_RETRIES = 0
+"""How often stripe-python may send a post again by itself."""
 PATIENCE = 6
 """How often a call that was answered 429 is made again."""
 SLOWEST = 30.0
@@ -57,7 +60,7 @@ class StripeApi:
 
     :param api_key: a secret key, or a restricted one with the permissions that the DAG's documentation lists.
     :param limiter: shared by every call of the process.
-    :param on_call: told of every HTTP request, also of those that are made again.
+    :param max_network_retries: how often stripe-python makes a read again; posts are sent once.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class StripeApi:
         self.calls = 0
         self._limiter = limiter
         self._sleep = sleep
+        self._maybe_done = False
         self._client = stripe.StripeClient(
             api_key,
             stripe_version=api_version,
@@ -124,22 +128,25 @@ class StripeApi:
         """Ask Stripe to do something, under a key that makes asking again harmless for 24 hours.
 
         :return: what Stripe decided, be it a refusal.
-        :raises RemoteConnectionLostError: when it may or may not have happened: no answer, a conflict, a 5xx.
+        :raises RemoteConnectionLostError: when it may or may not have happened: no answer, a conflict, a 5xx, be it to
+            an earlier send of this post that was refused afterwards.
         :raises RemoteUnavailableError: when it did not happen: Stripe asked to slow down, again and again.
         :raises RemoteRefusedError: when it did not happen: the key or its permissions were refused.
         """
         import stripe
 
-        options = {"idempotency_key": idempotency_key}
+        options = {"idempotency_key": idempotency_key, "max_network_retries": POST_RETRIES}
         doing = f"Stripe, {endpoint_name('POST', path)}"
+        self._maybe_done = False
         try:
             response = self._client.raw_request("post", path, **{**params, **options})
         except stripe.StripeError as error:
             status = error.http_status or 0
-            if status >= SERVER_ERROR or status in (0, CONFLICT):
+            not_done = status in (TOO_MANY, UNAUTHORIZED, FORBIDDEN)
+            if _maybe_done(status) or (not_done and self._maybe_done):
                 meaning = translate(error, doing=doing)
                 raise RemoteConnectionLostError(f"{meaning}: it may or may not have happened") from None
-            if status in (TOO_MANY, UNAUTHORIZED, FORBIDDEN) or isinstance(error, stripe.RateLimitError):
+            if not_done or isinstance(error, stripe.RateLimitError):
                 raise translate(error, doing=doing) from None
             refusal: Any = error.json_body
             return Answer(status, dict((refusal or {}).get("error") or {}))
@@ -157,13 +164,23 @@ class StripeApi:
         for attempt in range(PATIENCE + 1):
             self._limiter.wait(endpoint)
             self.calls += 1
-            answer = send(method, url, *rest)
+            try:
+                answer = send(method, url, *rest)
+            except Exception:
+                self._maybe_done = True
+                raise
+            self._maybe_done = self._maybe_done or _maybe_done(answer[1])
             if answer[1] != TOO_MANY or attempt == PATIENCE:
                 break
             pause = retry_after(answer[2], attempt)
             log.info("Stripe asks to slow down (%s); again in %.1f s", endpoint, pause)
             self._sleep(pause)
         return answer
+
+
+def _maybe_done(status: int) -> bool:
+    """Tell whether an answer leaves it open if the call had its effect; 0 stands for none."""
+    return status >= SERVER_ERROR or status in (0, CONFLICT)
 
 
 def retry_after(headers: Mapping[str, str], attempt: int) -> float:

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from cp_ops.runtime.settings import Settings
 
 INVOICES = Asset("cp_ops_finance_invoices")
-"""Invoices and payments: what the reporting views read. Updated by runs that changed some, only."""
+"""Invoices and payments: what the reporting views read. Updated by tasks that changed some and succeeded, only."""
 INVOICES_CHANGED = AssetAlias("cp_ops_finance_invoices_changed")
-"""How a task says so: an outlet of its own would be updated by every successful run, also by one with nothing to do."""
+"""How a task says so: an outlet of its own would be updated by every successful run, also by one with nothing to do.
+
+Airflow takes events of tasks that succeed; a task that wrote rows and fails for others announces nothing, so the views
+show its rows after the next announcement or their daily refresh.
+"""
 
 _TRIGGERED_BY: dict[str, TriggeredBy] = {"manual": "manual", "asset_triggered": "event"}
 """Airflow's run types in the words of the application's log; every other is scheduled."""
@@ -32,8 +36,14 @@ def triggered_by(run_type: str) -> TriggeredBy:
     return _TRIGGERED_BY.get(str(getattr(run_type, "value", run_type)), "scheduled")
 
 
+def announce(context: Context, outcome: dict[str, Any]) -> None:
+    """Let Airflow know, when the task succeeds, that a run changed invoices or payments; if it did."""
+    if outcome.get("done"):
+        context["outlet_events"][INVOICES_CHANGED].add(INVOICES, extra={"done": outcome["done"]})
+
+
 class InvoiceOperator(JobOperator):
-    """An operator whose job writes invoices or payments: the reporting views are refreshed after it changed some."""
+    """An operator whose job writes invoices or payments: the views are refreshed after it changed some and succeeded."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(outlets=[INVOICES_CHANGED], **kwargs)
@@ -41,8 +51,7 @@ class InvoiceOperator(JobOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the job, and announce that it changed something."""
         outcome = super().execute(context)
-        if outcome["done"]:
-            context["outlet_events"][INVOICES_CHANGED].add(INVOICES, extra={"done": outcome["done"]})
+        announce(context, outcome)
         return outcome
 
 

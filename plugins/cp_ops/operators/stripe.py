@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from cp_ops.finance.recurring_charges import ProcessRecurringCharges, ProcessRecurringChargesOptions
 from cp_ops.finance.stripe_reconciliation import ReconcileStripe
 from cp_ops.operators.base import JobOperator
-from cp_ops.operators.finance import INVOICES, INVOICES_CHANGED, GeneratePackageInvoicesOperator
+from cp_ops.operators.finance import INVOICES_CHANGED, GeneratePackageInvoicesOperator, announce
 from cp_ops.runtime.errors import OptionsError, RowsFailedError, TransientRowsFailedError
 
 if TYPE_CHECKING:
@@ -64,14 +64,16 @@ class IssueDueInvoicesOperator(GeneratePackageInvoicesOperator):
         return self.job_class.options.parse({"firm_id": given.firm_id, "dry_run": given.dry_run})
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Issue what is due."""
+        """Issue what is due, and announce it, be it that other rows failed."""
         try:
             return super().execute(context)
         except TransientRowsFailedError:
             raise
         except RowsFailedError as error:
             self.log.warning("%s", error)
-            return dict(context["ti"].xcom_pull(task_ids=self.task_id, key="outcome") or {})
+            outcome = dict(context["ti"].xcom_pull(task_ids=self.task_id, key="outcome") or {})
+            announce(context, outcome)
+            return outcome
 
 
 class CollectDueInvoicesOperator(StripeOperator):
@@ -93,8 +95,7 @@ class CollectDueInvoicesOperator(StripeOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Collect; then fail if invoices could not be issued."""
         outcome = super().execute(context)
-        if outcome["done"]:
-            context["outlet_events"][INVOICES_CHANGED].add(INVOICES, extra={"done": outcome["done"]})
+        announce(context, outcome)
         issued = context["ti"].xcom_pull(task_ids=self.issued_by, key="outcome") or {}
         if issued.get("failed"):
             names = ", ".join(failure["target"] for failure in issued["failures"][:10])

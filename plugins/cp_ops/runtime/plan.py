@@ -95,17 +95,26 @@ class Plan:
                 f"plan is now sha256:{self.sha256}, approved was {expected}: the data changed, look at a new preview"
             )
 
-    def cap(self, setting: str, limit: int, *, kind: str | None = None, advice: str = "") -> None:
+    def cap(
+        self,
+        setting: str,
+        limit: int,
+        *,
+        kind: str | None = None,
+        advice: str = "",
+        stopped: str = "nothing was done",
+    ) -> None:
         """Refuse a plan that covers more rows than the cap allows.
 
         :param setting: the name of the setting or option that raises the cap.
         :param kind: count only actions of this kind.
+        :param stopped: what was stopped, for the message.
         :raises CapExceededError: before anything was done.
         """
         rows = sum(action.rows for action in self.actions if kind in (None, action.kind))
         if rows > limit:
             raise CapExceededError(
-                f"the plan covers {rows} rows, more than {setting}={limit} allows; nothing was done. "
+                f"the plan covers {rows} rows, more than {setting}={limit} allows; {stopped}. "
                 f"{advice or 'Look at a dry run'}; if it is right, raise {setting} to at least {rows}"
             )
 

@@ -100,7 +100,9 @@ class Settings(BaseModel):
         description="Most that one run charges per currency, such as USD=250000, EUR=200000; empty: no limit.",
     )
     charges_never_unusual: int = Field(
-        25, ge=0, description="So many charges in one run are never out of the ordinary, whatever is usual."
+        25,
+        ge=0,
+        description="So many charges in one run are never too many, whatever is usual; their amounts may be too large.",
     )
 
     stripe_lookback_days: int = Field(

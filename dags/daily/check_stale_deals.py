@@ -7,7 +7,8 @@ active again is unmarked and its alert closed. A deal that closes within 7 days,
 alert of type close_date, which closes when the date moves away or the deal closes.
 
 An acknowledged alert is still the open one, and an alert that a person dismissed is not opened again for the same
-reason. Recipients are the deal's active owner and team members, else the firm's active admins.
+reason. One that the command closed is, when the reason comes back: it carries the time as its `auto_dismiss_date`, by
+which the two are told apart. Recipients are the deal's active owner and team members, else the firm's active admins.
 Priority of a stale alert, by days past the threshold: up to 7 low, up to 30 medium, up to 60 high, more urgent. Of a
 close-date alert: 4 to 7 days left low, 0 to 3 medium, overdue by up to 14 days high, by more urgent.
 

@@ -1,5 +1,6 @@
 -- name: open_deals
 -- Open deals of the given firms with the state of their stale and close-date alerts, and whether an alert would reach anybody.
+-- A dismissal is a person's unless its automatic date had come: close_alerts sets that date.
 WITH firm_with_admin AS (
     SELECT DISTINCT membership.firm_id
     FROM firm_membership AS membership
@@ -22,10 +23,12 @@ FROM crm_deals AS deal
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE alert.alert_type = 'stale' AND NOT alert.is_dismissed) AS stale_alerts,
            count(*) FILTER (WHERE alert.alert_type = 'close_date' AND NOT alert.is_dismissed) AS close_date_alerts,
-           max(alert.created_at) FILTER (WHERE alert.alert_type = 'stale' AND alert.is_dismissed) AS stale_dismissed,
-           max(alert.created_at) FILTER (WHERE alert.alert_type = 'close_date' AND alert.is_dismissed)
-               AS close_date_dismissed
+           max(alert.created_at) FILTER (WHERE alert.alert_type = 'stale' AND by_person) AS stale_dismissed,
+           max(alert.created_at) FILTER (WHERE alert.alert_type = 'close_date' AND by_person) AS close_date_dismissed
     FROM crm_deal_alert AS alert
+    CROSS JOIN LATERAL (
+        SELECT alert.is_dismissed AND (alert.auto_dismiss_date IS NULL OR alert.auto_dismiss_date > alert.updated_at)
+    ) AS dismissal (by_person)
     WHERE alert.deal_id = deal.id
 ) AS alerts
 WHERE deal.firm_id = ANY(%(firm_ids)s::bigint[]) AND deal.is_active AND NOT deal.is_won AND NOT deal.is_lost
@@ -124,6 +127,7 @@ GROUP BY firm_id, alert_type
 
 -- name: close_alerts
 -- Dismiss the open alerts of planned deals that are still as they were planned for; gives how many per firm.
+-- auto_dismiss_date tells these dismissals from a person's, which silence an alert of the same reason.
 WITH planned AS (
     SELECT * FROM unnest(%(firm_ids)s::bigint[], %(deal_ids)s::bigint[], %(last_activities)s::date[],
                          %(close_dates)s::date[], %(alert_types)s::text[], %(are_open)s::boolean[])
@@ -141,7 +145,8 @@ WITH planned AS (
           END
     FOR NO KEY UPDATE OF deal
 ), closed AS (
-    UPDATE crm_deal_alert AS alert SET is_dismissed = true, updated_at = %(now)s::timestamptz
+    UPDATE crm_deal_alert AS alert
+    SET is_dismissed = true, auto_dismiss_date = %(now)s::timestamptz, updated_at = %(now)s::timestamptz
     FROM settled
     WHERE alert.deal_id = settled.deal_id AND alert.alert_type = settled.alert_type AND NOT alert.is_dismissed
     RETURNING settled.firm_id, settled.alert_type

@@ -13,25 +13,36 @@ FROM unnest(%(firm_ids)s::bigint[], %(kinds)s::text[], %(subject_keys)s::text[],
 ON CONFLICT (kind, subject_key, step, recipient_key) DO NOTHING
 
 -- name: due_mails
--- What would be sent now: due mails, and those whose delivery was cut off; oldest first, without addresses or text.
+-- What would be sent now: due mails, those whose delivery was cut off, and those given up since a time; oldest first,
+-- without addresses or text.
 SELECT id, firm_id, kind, state
 FROM cp_ops.mail
 WHERE (state = 'pending' AND due_at <= %(now)s) OR (state = 'sending' AND claimed_until <= %(now)s)
+   OR (state = 'failed' AND forgotten_at IS NULL AND due_at > %(given_up_since)s::timestamptz)
 ORDER BY due_at, id
 LIMIT %(max_mails)s
 
 -- name: claim_mails
--- Claim some of the planned mails for sending; rows that another delivery has claimed are passed over.
-UPDATE cp_ops.mail
-SET state = 'sending', attempts = attempts + 1, claimed_until = now() + make_interval(secs => %(seconds)s)
+-- Claim some of the planned mails for sending, and tell which have an open finding; rows that another delivery has claimed
+-- are passed over, and what was given up starts anew.
+UPDATE cp_ops.mail AS mail
+SET state = 'sending', attempts = CASE state WHEN 'failed' THEN 1 ELSE attempts + 1 END,
+    claimed_until = now() + make_interval(secs => %(seconds)s)
 WHERE id IN (
     SELECT id FROM cp_ops.mail
     WHERE id = ANY(%(ids)s)
-      AND ((state = 'pending' AND due_at <= %(now)s) OR (state = 'sending' AND claimed_until <= %(now)s))
+      AND ((state = 'pending' AND due_at <= %(now)s) OR (state = 'sending' AND claimed_until <= %(now)s)
+           OR (state = 'failed' AND forgotten_at IS NULL AND due_at > %(given_up_since)s::timestamptz))
     FOR UPDATE SKIP LOCKED
 )
 RETURNING id, firm_id, kind, recipient, sender, title, body_text, body_html, attachments, attempts, created_at,
-          invitation_id
+          invitation_id,
+          EXISTS (
+              SELECT FROM cp_ops.finding
+              WHERE finding.command = %(command)s AND finding.kind = 'mail_not_delivered'
+                AND COALESCE(finding.firm_id, 0) = COALESCE(mail.firm_id, 0)
+                AND finding.subject = 'cp_ops.mail:' || mail.id AND finding.resolved_at IS NULL
+          ) AS has_finding
 
 -- name: renew_invitation
 -- Give an invitation a new token, of which only the hash is kept, and its full time; none when it was used already.
@@ -50,11 +61,13 @@ SET state = 'pending', claimed_until = NULL, due_at = now() + make_interval(secs
 WHERE id = %(id)s
 
 -- name: mail_failed
--- Give a mail up.
-UPDATE cp_ops.mail SET state = 'failed', claimed_until = NULL, last_error = %(error)s WHERE id = %(id)s
+-- Give a mail up; due_at becomes the time of that, from which retention and taking it up again count.
+UPDATE cp_ops.mail
+SET state = 'failed', due_at = now(), claimed_until = NULL, last_error = %(error)s
+WHERE id = %(id)s
 
 -- name: release_mails
--- Put claimed mails back untried: the mail server could not be reached.
+-- Put claimed mails back untried: the mail server could not be reached, or takes none from us.
 UPDATE cp_ops.mail
 SET state = 'pending', claimed_until = NULL, attempts = attempts - 1
 WHERE id = ANY(%(ids)s) AND state = 'sending'

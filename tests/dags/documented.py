@@ -86,7 +86,7 @@ SYSTEM = {
     "cp_ops_migrate": Documented((), None),
     "cp_ops_housekeeping": Documented(("dry_run",), "30 5 * * *"),
     "replay_erasures": Documented(("journal", "dry_run"), None),
-    "cp_ops_deliver_mail": Documented(("max_mails", "dry_run"), "*/5 * * * *"),
+    "cp_ops_deliver_mail": Documented(("max_mails", "redeliver", "dry_run"), "*/5 * * * *"),
     "solana_payments_maintenance": Documented(
         ("sleep", "limit", "scan_closed_days", "dry_run"), "*/15 * * * *"
     ),

@@ -207,6 +207,85 @@ def test_an_alert_dismissed_in_this_idle_spell_stays_dismissed(runner, owner, sa
     assert types(owner, earlier) == ["stale"]
 
 
+def test_an_alert_that_a_more_patient_run_closed_comes_back_with_the_next_daily_run(runner, owner, sales):
+    deal = sales.firm.deal(owner=sales.partner, last_activity_days_ago=40, created_days_ago=200)
+    runner(CheckStaleDeals())
+    runner(CheckStaleDeals(), days=60)
+    assert (deal.row()["is_stale"], types(owner, deal)) == (False, [])
+    outcome = runner(CheckStaleDeals())
+    assert (deal.row()["is_stale"], types(owner, deal)) == (True, ["stale"])
+    assert dict(outcome.done_kinds) == {"mark_stale": 1, "open_stale_alert": 1}
+    assert recipients(owner, deal) == [sales.partner.id] * 2
+
+
+@pytest.mark.parametrize("closed", [{"is_lost": True}, {"is_won": True}, {"is_active": False}])
+def test_a_deal_that_was_closed_by_mistake_gets_its_alerts_back_when_it_is_reopened(
+    runner, owner, sales, closed
+):
+    deal = sales.firm.deal(
+        owner=sales.partner, last_activity_days_ago=40, created_days_ago=200, closes_in_days=3
+    )
+    runner(CheckStaleDeals())
+    deal.update(**closed)
+    runner(CheckStaleDeals())
+    assert types(owner, deal) == []
+    deal.update(**{column: not value for column, value in closed.items()})
+    runner(CheckStaleDeals())
+    assert sorted(types(owner, deal)) == ["close_date", "stale"]
+
+
+@pytest.mark.parametrize("closes_in_days", [5, -3])
+def test_a_close_date_that_moves_away_and_back_is_alerted_again(runner, owner, sales, closes_in_days):
+    deal = sales.firm.deal(owner=sales.partner, last_activity_days_ago=0, closes_in_days=closes_in_days)
+    runner(CheckStaleDeals())
+    deal.update(expected_close_date=sales.firm.day(40))
+    runner(CheckStaleDeals())
+    assert types(owner, deal) == []
+    deal.update(expected_close_date=sales.firm.day(closes_in_days))
+    runner(CheckStaleDeals())
+    assert types(owner, deal) == ["close_date"]
+
+
+def test_an_alert_that_the_job_closes_says_when_it_was_dismissed_automatically(runner, owner, sales):
+    deal = sales.firm.deal(last_activity_days_ago=1, is_stale=True)
+    left_open = deal.alert("stale", auto_dismiss_date=sales.firm.world.ago(days=-9))
+    custom = deal.alert("custom")
+    runner(CheckStaleDeals())
+    row = left_open.row()
+    assert row["is_dismissed"]
+    assert row["auto_dismiss_date"] == row["updated_at"] == deal.row()["updated_at"]
+    assert (custom.row()["is_dismissed"], custom.row()["auto_dismiss_date"]) == (False, None)
+
+
+def test_what_a_person_dismissed_stays_dismissed_whatever_the_job_closes_after_it(runner, owner, sales):
+    deal = sales.firm.deal(
+        owner=sales.partner, last_activity_days_ago=40, created_days_ago=200, closes_in_days=3
+    )
+    runner(CheckStaleDeals())
+    owner.execute(
+        "UPDATE crm_deal_alert SET is_dismissed = true, updated_at = now() WHERE deal_id = %s", [deal.id]
+    )
+    runner(CheckStaleDeals(), days=60)
+    deal.update(is_lost=True)
+    runner(CheckStaleDeals())
+    deal.update(is_lost=False)
+    runner(CheckStaleDeals())
+    assert deal.row()["is_stale"]
+    assert types(owner, deal) == []
+
+
+def test_an_alert_that_a_person_dismissed_before_its_automatic_date_stays_dismissed(runner, owner, sales):
+    deal = sales.firm.deal(
+        owner=sales.partner, last_activity_days_ago=60, created_days_ago=200, is_stale=True
+    )
+    ago = sales.firm.world.ago
+    deal.alert(
+        "stale", age_days=20, is_dismissed=True, updated_at=ago(days=15), auto_dismiss_date=ago(days=10)
+    )
+    runner(CheckStaleDeals())
+    assert types(owner, deal) == []
+
+
 @pytest.mark.parametrize(
     ("closes_in_days", "title", "priority"),
     [
@@ -455,6 +534,14 @@ def test_a_table_that_lacks_a_column_is_named_before_anything_is_written(runner,
     with pytest.raises(
         PreflightError, match=r"check_stale_deals .* column crm_deals.stale_days_threshold is missing"
     ):
+        runner(CheckStaleDeals())
+    assert written() == before
+
+
+def test_the_mark_of_the_jobs_own_closings_is_needed(runner, owner, busy, written):
+    owner.execute("ALTER TABLE crm_deal_alert DROP COLUMN auto_dismiss_date")
+    before = written()
+    with pytest.raises(PreflightError, match=r"column crm_deal_alert.auto_dismiss_date is missing"):
         runner(CheckStaleDeals())
     assert written() == before
 

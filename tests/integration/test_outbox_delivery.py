@@ -12,14 +12,23 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cp_ops.hooks.mail import SmtpServer
-from cp_ops.mail.delivery import BATCH, CLAIM_SECONDS, SPACING, DeliverMail, compose
+from cp_ops.mail.delivery import BATCH, CLAIM_SECONDS, GIVEN_UP_WITHIN, SPACING, DeliverMail, compose
 from cp_ops.runtime import outbox
 from cp_ops.runtime.database import Transaction
-from cp_ops.runtime.errors import AlreadyRunningError, RemoteUnavailableError, RowsFailedError
+from cp_ops.runtime.errors import (
+    AlreadyRunningError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+    RowsFailedError,
+    SettingError,
+    Verdict,
+)
 from cp_ops.runtime.outcome import Outcome
 from sandbox.application import REPOSITORY
 from sandbox.service import free_port
@@ -72,6 +81,71 @@ def mails(runner):
             return cursor.execute("SELECT * FROM cp_ops.mail ORDER BY id").fetchall()
 
     return read
+
+
+@pytest.fixture
+def findings(runner):
+    """The findings of undelivered mails, oldest first: subject, and whether it is open."""
+
+    def read():
+        with runner.connect() as connection:
+            return connection.execute(
+                "SELECT subject, resolved_at IS NULL FROM cp_ops.finding WHERE kind = 'mail_not_delivered' ORDER BY id"
+            ).fetchall()
+
+    return read
+
+
+class Relay:
+    """aiosmtpd's handler: answers a step (MAIL, RCPT, DATA) as `replies` says, keeps what it accepts."""
+
+    def __init__(self):
+        self.replies = {}
+        self.senders, self.recipients = [], []
+
+    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: N802  aiosmtpd's name
+        if reply := self.replies.get("MAIL"):
+            return reply
+        envelope.mail_from = address
+        return "250 2.1.0 ok"
+
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802  aiosmtpd's name
+        if reply := self.replies.get("RCPT"):
+            return reply
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 ok"
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        [recipient] = envelope.rcpt_tos
+        if reply := self.replies.get("DATA") or self.replies.get(recipient):
+            return reply
+        self.senders.append(envelope.mail_from)
+        self.recipients.append(recipient)
+        return "250 2.0.0 kept"
+
+
+@pytest.fixture
+def start_relay(monkeypatch):
+    """Start a mail server of this test's own, with aiosmtpd's settings; connection `smtp_default` points to it."""
+    running = []
+
+    def start(**settings):
+        relay = Relay()
+        controller = Controller(relay, hostname="127.0.0.1", port=free_port(), **settings)
+        controller.start()
+        running.append(controller)
+        relay.connection = {
+            "conn_type": "smtp",
+            "host": "127.0.0.1",
+            "port": controller.port,
+            "extra": {"disable_tls": True, "disable_ssl": True, "timeout": 10, "retry_limit": 0},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(relay.connection))
+        return relay
+
+    yield start
+    for controller in running:
+        controller.stop()
 
 
 def accepted(smtp):
@@ -309,7 +383,12 @@ def test_a_claimed_mail_is_passed_over_by_another_claim(runner, enqueue, mails):
     with runner.connect() as one, runner.connect() as other, one.transaction():
         claims = [
             Transaction(connection, "mail", Outcome("demo", dry_run=False)).rows(
-                "claim_mails", ids=wanted, now=datetime.now(UTC), seconds=60
+                "claim_mails",
+                command=DeliverMail.command,
+                ids=wanted,
+                now=datetime.now(UTC),
+                given_up_since=None,
+                seconds=60,
             )
             for connection, wanted in ((one, ids[:1]), (other, ids), (other, ids))
         ]
@@ -325,6 +404,277 @@ def test_a_server_that_is_down_leaves_every_mail_due(runner, smtp, enqueue, mail
     assert [(mail["state"], mail["attempts"]) for mail in mails()] == [("pending", 0)] * 2
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(smtp.connection()))
     assert runner(DeliverMail(SmtpServer())).done == 2
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+def test_a_connection_without_login_stops_the_run_and_every_mail_is_sent_once_it_has_one(
+    runner, start_relay, enqueue, mails, findings, monkeypatch
+):
+    relay = start_relay(
+        auth_required=True,
+        auth_require_tls=False,
+        authenticator=lambda *login: AuthResult(success=login[-1].password == b"right", handled=False),
+    )
+    recipients = [f"person{n}@client.example" for n in range(BATCH + 5)]
+    enqueue(*recipients)
+    with pytest.raises(
+        RemoteRefusedError,
+        match=r"^connection smtp_default: .* answers MAIL FROM with code 530: check its login",
+    ) as refused:
+        runner(DeliverMail(SmtpServer()))
+    assert refused.value.verdict is Verdict.FAIL
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(relay.connection | {"login": "us", "password": "wrong"})
+    )
+    with pytest.raises(
+        RemoteRefusedError,
+        match=r"^connection smtp_default: .* answers the log-in with code 535: check its login",
+    ):
+        runner(DeliverMail(SmtpServer()))
+    states = {
+        (mail["state"], mail["attempts"], mail["claimed_until"], mail["last_error"]) for mail in mails()
+    }
+    assert states == {("pending", 0, None, "")}
+    assert (runner.last.failed, findings()) == (0, [])
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(relay.connection | {"login": "us", "password": "right"})
+    )
+    assert runner(DeliverMail(SmtpServer())).done == BATCH + 5
+    assert relay.recipients == recipients
+
+
+@pytest.mark.parametrize(
+    ("step", "reply"),
+    [
+        ("MAIL", "530 5.7.0 Must issue a STARTTLS command first"),
+        ("MAIL", "550 5.7.1 sender not verified"),
+        ("MAIL", "553 5.7.1 sender not owned by user"),
+        ("MAIL", "554 5.7.1 access denied"),
+        ("RCPT", "530 5.7.0 Authentication required"),
+        ("RCPT", "538 5.7.11 Encryption required"),
+        ("DATA", "535 5.7.8 credentials invalid"),
+    ],
+)
+def test_a_refusal_that_concerns_every_mail_stops_the_run_at_the_first_one_and_counts_no_attempt(
+    runner, start_relay, enqueue, mails, findings, step, reply
+):
+    relay = start_relay()
+    relay.replies[step] = reply
+    enqueue("a@client.example", "b@client.example")
+    with pytest.raises(
+        RemoteRefusedError, match=f"connection smtp_default: .* with code {reply[:3]}: "
+    ) as refused:
+        runner(DeliverMail(SmtpServer()))
+    assert "client.example" not in str(refused.value)
+    assert runner.last.remote_calls == 1
+    assert [(mail["state"], mail["attempts"]) for mail in mails()] == [("pending", 0)] * 2
+    assert findings() == []
+    relay.replies.clear()
+    assert runner(DeliverMail(SmtpServer())).done == 2
+    assert [mail["attempts"] for mail in mails()] == [1, 1]
+
+
+@pytest.mark.parametrize("reply", ["421 4.7.0 try again later", "451 4.7.1 greylisted", "452 4.3.1 no space"])
+def test_a_server_that_takes_no_mail_now_leaves_every_mail_due_and_the_task_is_retried(
+    runner, start_relay, enqueue, mails, reply
+):
+    relay = start_relay()
+    relay.replies["MAIL"] = reply
+    enqueue("a@client.example", "b@client.example")
+    with pytest.raises(
+        RemoteUnavailableError, match=f"connection smtp_default: .* MAIL FROM with code {reply[:3]}$"
+    ) as deferred:
+        runner(DeliverMail(SmtpServer()))
+    assert deferred.value.verdict is Verdict.RETRY
+    assert [(mail["state"], mail["attempts"]) for mail in mails()] == [("pending", 0)] * 2
+    relay.replies.clear()
+    assert runner(DeliverMail(SmtpServer())).done == 2
+
+
+def test_what_was_sent_before_the_server_refused_stays_sent(runner, start_relay, enqueue, mails):
+    relay = start_relay()
+    enqueue("a@client.example", "b@client.example", "c@client.example")
+    relay.replies["b@client.example"] = "530 5.7.0 Authentication required"
+    with pytest.raises(RemoteRefusedError, match="code 530"):
+        runner(DeliverMail(SmtpServer()))
+    assert [(mail["state"], mail["attempts"]) for mail in mails()] == [
+        ("sent", 1),
+        ("pending", 0),
+        ("pending", 0),
+    ]
+    relay.replies.clear()
+    runner(DeliverMail(SmtpServer()))
+    assert relay.recipients == ["a@client.example", "b@client.example", "c@client.example"]
+
+
+def test_a_sender_that_was_refused_is_replaced_by_the_corrected_setting(runner, start_relay, enqueue, mails):
+    """The mails that wait carry the sender of their decision; a Message-ID stays what it was."""
+    relay = start_relay()
+    relay.replies["MAIL"] = "550 5.7.1 sender not verified"
+    enqueue("a@client.example")
+    wrong = runner.with_settings(default_from_email="Billing <billing@unverified.example>")
+    with pytest.raises(RemoteRefusedError, match=r"code 550: .* \[cp_ops\] default_from_email"):
+        wrong(DeliverMail(SmtpServer()))
+    relay.replies.clear()
+    corrected = runner.with_settings(default_from_email="Billing <billing@verified.example>")
+    assert corrected(DeliverMail(SmtpServer())).done == 1
+    assert relay.senders == ["billing@verified.example"]
+    [row] = mails()
+    assert row["sender"] == SENDER
+    first, second = (compose(row, later(0), sender=sender) for sender in ("", "x@verified.example"))
+    assert (first["From"], second["From"]) == (SENDER, "x@verified.example")
+    assert first["Message-ID"] == second["Message-ID"]
+
+
+@pytest.mark.parametrize(
+    "sender", ["us@firm.example\nBcc: all@firm.example", "a@b.example, c@d.example", "<>"]
+)
+def test_a_sender_that_is_not_one_address_stops_the_run(runner, server, enqueue, mails, sender):
+    enqueue("a@client.example")
+    with pytest.raises(SettingError, match=r"^\[cp_ops\] default_from_email: is not one mail address"):
+        runner.with_settings(default_from_email=sender)(DeliverMail(server))
+    assert [(mail["state"], mail["attempts"]) for mail in mails()] == [("pending", 0)]
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "recipient", "text", "error"),
+    [
+        ({"data_size_limit": 10_000}, "b@client.example", "x" * 20_000, "mail refused .* code 552"),
+        ({"enable_SMTPUTF8": False}, "jö@client.example", "A line.", "outside ASCII"),
+    ],
+)
+def test_a_mail_that_this_server_cannot_take_does_not_stop_the_others(
+    runner, start_relay, enqueue, mails, settings, recipient, text, error
+):
+    relay = start_relay(**settings)
+    enqueue("a@client.example")
+    enqueue(recipient, text=text)
+    enqueue("c@client.example")
+    with pytest.raises(RowsFailedError, match=rf"^1 rows failed, 2 done: cp_ops\.mail:2: .*{error}"):
+        runner(DeliverMail(SmtpServer()))
+    assert relay.recipients == ["a@client.example", "c@client.example"]
+    assert [(mail["state"], mail["attempts"]) for mail in mails()] == [
+        ("sent", 1),
+        ("failed", 1),
+        ("sent", 1),
+    ]
+
+
+def test_a_sender_outside_ascii_that_this_server_cannot_take_stops_the_run(
+    runner, start_relay, enqueue, mails
+):
+    start_relay(enable_SMTPUTF8=False)
+    enqueue("a@client.example")
+    with pytest.raises(RemoteRefusedError, match=r"connection smtp_default: .* sender .* outside ASCII"):
+        runner.with_settings(default_from_email="öl@firm.example")(DeliverMail(SmtpServer()))
+    assert [(mail["state"], mail["attempts"]) for mail in mails()] == [("pending", 0)]
+
+
+# -- what was given up -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given_up(start_relay, runner, enqueue):
+    """A relay that has refused the contents of one mail of two, and takes everything from now on."""
+    relay = start_relay()
+    relay.replies["b@client.example"] = "554 5.7.1 looks like spam"
+    enqueue("a@client.example", "b@client.example")
+    with pytest.raises(
+        RowsFailedError, match=r"^1 rows failed, 1 done: cp_ops\.mail:2: mail refused .* code 554$"
+    ):
+        runner(DeliverMail(SmtpServer()))
+    relay.replies.clear()
+    return relay
+
+
+def test_what_was_given_up_is_sent_on_request_and_its_finding_is_resolved(
+    runner, given_up, mails, findings, written
+):
+    assert findings() == [("cp_ops.mail:2", True)]
+    assert runner(DeliverMail(SmtpServer())).planned == 0
+    preview = runner(DeliverMail(SmtpServer()), redeliver=True, dry_run=True)
+    assert (preview.planned, mails()[1]["state"]) == (1, "failed")
+    outcome = runner(DeliverMail(SmtpServer()), redeliver=True)
+    assert (outcome.done, outcome.findings.resolved, outcome.plan_sha256) == (1, 1, preview.plan_sha256)
+    assert given_up.recipients == ["a@client.example", "b@client.example"]
+    row = mails()[1]
+    assert (row["state"], row["attempts"], row["last_error"]) == ("sent", 1, "")
+    assert findings() == [("cp_ops.mail:2", False)]
+    before = written()
+    assert runner(DeliverMail(SmtpServer()), redeliver=True).planned == 0
+    assert {table for table, rows in written().items() if rows != before[table]} <= {"cp_ops.job_run"}
+
+
+def test_the_finding_of_a_firms_mail_is_resolved_too_also_under_row_level_security(
+    world, start_relay, enqueue, findings, enable_row_level_security
+):
+    firm, other = world.firm(), world.firm()
+    enqueue("a@client.example", firm_id=firm.id)
+    enqueue("b@client.example", firm_id=other.id)
+    under_policy = enable_row_level_security()
+    relay = start_relay()
+    relay.replies["DATA"] = "554 5.6.0 no"
+    with pytest.raises(RowsFailedError, match=r"^2 rows failed"):
+        under_policy(DeliverMail(SmtpServer()))
+    assert findings() == [("cp_ops.mail:1", True), ("cp_ops.mail:2", True)]
+    relay.replies.clear()
+    relay.replies["a@client.example"] = "554 5.6.0 no"
+    with pytest.raises(RowsFailedError, match=r"^1 rows failed, 1 done"):
+        under_policy(DeliverMail(SmtpServer()), redeliver=True)
+    assert findings() == [("cp_ops.mail:1", True), ("cp_ops.mail:2", False)]
+
+
+def test_what_is_taken_up_again_and_refused_for_now_is_tried_like_a_new_mail(
+    runner, given_up, mails, findings
+):
+    given_up.replies["b@client.example"] = "451 4.7.1 later"
+    assert runner(DeliverMail(SmtpServer()), redeliver=True).skip_reasons == {
+        "deferred by the mail server": 1
+    }
+    assert (mails()[1]["state"], mails()[1]["attempts"]) == ("pending", 1)
+    assert findings() == [("cp_ops.mail:2", True)], "not delivered yet"
+    given_up.replies.clear()
+    runner.now = later(SPACING[0] + 30)
+    assert runner(DeliverMail(SmtpServer())).done == 1
+    assert findings() == [("cp_ops.mail:2", False)]
+
+
+def test_a_run_that_the_server_stops_leaves_what_was_given_up_due(runner, given_up, mails):
+    given_up.replies["MAIL"] = "530 5.7.0 Authentication required"
+    with pytest.raises(RemoteRefusedError, match="code 530"):
+        runner(DeliverMail(SmtpServer()), redeliver=True)
+    assert (mails()[1]["state"], mails()[1]["attempts"]) == ("pending", 0)
+    given_up.replies.clear()
+    assert runner(DeliverMail(SmtpServer())).done == 1
+
+
+def test_what_was_given_up_long_ago_or_is_forgotten_is_not_taken_up(runner, given_up, mails):
+    keeping = runner.with_settings(mail_retention_days=400)
+    keeping.now = later(GIVEN_UP_WITHIN.total_seconds() + 60)
+    assert keeping(DeliverMail(SmtpServer()), redeliver=True).planned == 0
+    keeping.now = later(GIVEN_UP_WITHIN.total_seconds() - 60)
+    assert keeping(DeliverMail(SmtpServer()), redeliver=True, dry_run=True).planned == 1
+    forgetful = runner.with_settings(mail_retention_days=7)
+    forgetful.now = later(8 * 86_400)
+    forgetful(DeliverMail(SmtpServer()))
+    assert mails()[1]["forgotten_at"] is not None
+    assert forgetful(DeliverMail(SmtpServer()), redeliver=True).planned == 0
+    assert given_up.recipients == ["a@client.example"]
+
+
+def test_the_time_of_a_mail_that_was_given_up_counts_from_giving_it_up(runner, start_relay, enqueue, mails):
+    """A mail that waited for its server longer than the retention can still be taken up again."""
+    relay = start_relay()
+    enqueue("a@client.example")
+    with runner.connect() as connection:
+        connection.execute("UPDATE cp_ops.mail SET due_at = now() - interval '90 days'")
+    relay.replies["DATA"] = "554 5.6.0 no"
+    with pytest.raises(RowsFailedError):
+        runner(DeliverMail(SmtpServer()))
+    relay.replies.clear()
+    assert runner(DeliverMail(SmtpServer()), redeliver=True).done == 1
+    assert relay.recipients == ["a@client.example"]
 
 
 def test_address_and_text_are_forgotten_and_the_key_still_keeps_it_from_being_sent_again(

@@ -54,7 +54,8 @@ class Deal:
     :param is_open: active, neither won nor lost.
     :param reachable: whether an alert would have a recipient.
     :param stale_alerts: alerts of type stale that are not dismissed; an acknowledged one is still open.
-    :param stale_dismissed: when the newest dismissed one was created; None when there is none.
+    :param stale_dismissed: when the newest one that a person dismissed was created; None when there is none. One that
+        this job closed does not count.
     """
 
     id: int
@@ -221,7 +222,7 @@ class CheckStaleDeals(Job[CheckStaleDealsOptions]):
                     "is_sent",
                     "is_acknowledged",
                 ),
-                *("is_dismissed", "created_at", "updated_at"),
+                *("auto_dismiss_date", "is_dismissed", "created_at", "updated_at"),
             ),
             ("SELECT", "INSERT", "UPDATE"),
         ),

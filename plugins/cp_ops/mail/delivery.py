@@ -11,18 +11,21 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from cp_ops.mail.server import MailingDeferredError, MailingRefusedError
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import (
     RemoteConnectionLostError,
     RemoteRefusedError,
     RemoteUnavailableError,
     RowFailedError,
+    SettingError,
 )
 from cp_ops.runtime.findings import Finding, Severity
 from cp_ops.runtime.job import Job, JobRun
@@ -32,8 +35,9 @@ from cp_ops.runtime.plan import Action, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from contextlib import AbstractContextManager
     from datetime import datetime
+
+    from cp_ops.mail.server import MailConnection, MailServer
 
 BATCH = 100
 """Mails per SMTP connection."""
@@ -41,25 +45,10 @@ CLAIM_SECONDS = 900
 """How long a claimed mail belongs to its delivery: longer than a batch takes at any server's pace."""
 SPACING = (300, 900, 3_600, 14_400, 43_200)
 """Seconds until the next attempt after a temporary refusal; after the last one the mail is given up."""
-
-
-class MailConnection(Protocol):
-    """An open connection to a mail server."""
-
-    def send(self, message: EmailMessage, recipient: str) -> None:
-        """Hand over one mail.
-
-        :raises RemoteRefusedError: the server will never accept it (5xx).
-        :raises RemoteConnectionLostError: the connection is gone.
-        :raises RemoteUnavailableError: not now (4xx).
-        """
-
-
-class MailServer(Protocol):
-    """Where mails are handed over."""
-
-    def connect(self) -> AbstractContextManager[MailConnection]:
-        """Open a connection for one batch."""
+GIVEN_UP_WITHIN = timedelta(days=30)
+"""How far back option `redeliver` reaches."""
+NOT_DELIVERED = "mail_not_delivered"
+REASONS = {"pending": "is due", "sending": "was cut off in its delivery", "failed": "was given up"}
 
 
 class DeliverMailOptions(JobOptions):
@@ -67,6 +56,11 @@ class DeliverMailOptions(JobOptions):
 
     max_mails: int = Field(
         default=1_000, gt=0, le=10_000, title="At most", description="Most mails that one run sends."
+    )
+    redeliver: bool = Field(
+        default=False,
+        title="Deliver again what was given up",
+        description="Take up mails that were given up within the last 30 days and whose text is still kept",
     )
 
 
@@ -86,7 +80,7 @@ def plan_delivery(mails: Iterable[DueMail]) -> Plan:
         Action(
             "send",
             f"cp_ops.mail:{mail.id}",
-            f"{mail.kind} is due" if mail.state == "pending" else f"{mail.kind}: its delivery was cut off",
+            f"{mail.kind} {REASONS[mail.state]}",
             mail.firm_id,
             data={"id": mail.id},
         )
@@ -105,19 +99,35 @@ class DeliverMail(Job[DeliverMailOptions]):
         self._server = server
 
     def run(self, run: JobRun, options: DeliverMailOptions) -> None:
-        """Send due mails in batches; a server that cannot be reached leaves them due."""
+        """Send due mails in batches; a server that cannot be reached, or takes none from us, leaves them due."""
+        given_up_since = run.now - GIVEN_UP_WITHIN if options.redeliver else None
         with run.read() as tx:
-            due = tx.rows("due_mails", DueMail, now=run.now, max_mails=options.max_mails)
+            due = tx.rows(
+                "due_mails",
+                DueMail,
+                now=run.now,
+                given_up_since=given_up_since,
+                max_mails=options.max_mails,
+            )
         plan = plan_delivery(due)
         if run.accept(plan):
-            for start in range(0, len(plan.actions), BATCH):
-                self._deliver(run, [action.data["id"] for action in plan.actions[start : start + BATCH]])
+            _check_sender(run.settings.default_from_email)
+            ids = [action.data["id"] for action in plan.actions]
+            for start in range(0, len(ids), BATCH):
+                self._deliver(run, ids[start : start + BATCH], given_up_since)
         if not run.dry_run:
             self._forget(run)
 
-    def _deliver(self, run: JobRun, ids: list[Any]) -> None:
+    def _deliver(self, run: JobRun, ids: list[Any], given_up_since: datetime | None) -> None:
         with run.write() as tx:
-            claimed = tx.rows("claim_mails", ids=ids, now=run.now, seconds=CLAIM_SECONDS)
+            claimed = tx.rows(
+                "claim_mails",
+                command=run.command,
+                ids=ids,
+                now=run.now,
+                given_up_since=given_up_since,
+                seconds=CLAIM_SECONDS,
+            )
         run.skip("claimed by another delivery", len(ids) - len(claimed))
         claimed.sort(key=lambda mail: mail["id"])
         waiting = [mail["id"] for mail in claimed]
@@ -125,7 +135,11 @@ class DeliverMail(Job[DeliverMailOptions]):
             with self._server.connect() as connection:
                 for mail in claimed:
                     waiting.remove(mail["id"])
-                    self._send(run, connection, mail)
+                    try:
+                        self._send(run, connection, mail)
+                    except (MailingRefusedError, MailingDeferredError):
+                        waiting.append(mail["id"])
+                        raise
         except RemoteConnectionLostError:
             run.skip("connection lost, stays due", len(waiting))
         finally:
@@ -135,7 +149,7 @@ class DeliverMail(Job[DeliverMailOptions]):
 
     def _send(self, run: JobRun, connection: MailConnection, mail: Mapping[str, Any]) -> None:
         try:
-            message = compose(self._with_link(run, mail), run.now)
+            message = compose(self._with_link(run, mail), run.now, sender=run.settings.default_from_email)
         except (ValueError, LookupError) as error:
             self._give_up(
                 run, mail, RowFailedError(f"no mail can be made of this row ({type(error).__name__})")
@@ -144,6 +158,8 @@ class DeliverMail(Job[DeliverMailOptions]):
         run.remote_call()
         try:
             connection.send(message, mail["recipient"])
+        except (MailingRefusedError, MailingDeferredError):
+            raise
         except RemoteRefusedError as error:
             self._give_up(run, mail, error)
         except RemoteUnavailableError as error:
@@ -161,8 +177,7 @@ class DeliverMail(Job[DeliverMailOptions]):
             if isinstance(error, RemoteConnectionLostError):
                 raise
         else:
-            with run.write() as tx:
-                tx.execute("mail_sent", id=mail["id"])
+            self._conclude(run, mail, "mail_sent")
             run.done("send", 1, mail["firm_id"])
 
     def _with_link(self, run: JobRun, mail: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -181,23 +196,36 @@ class DeliverMail(Job[DeliverMailOptions]):
 
     def _give_up(self, run: JobRun, mail: Mapping[str, Any], error: Exception) -> None:
         finding = Finding(
-            "mail_not_delivered",
-            f"cp_ops.mail:{mail['id']}",
+            NOT_DELIVERED,
+            _subject(mail),
             Severity.WARNING,
-            "Correct the recipient's address in the application, then let the command mail again",
+            "See the row's last_error. When the cause is gone, run cp_ops_deliver_mail with redeliver, within 30 days."
+            " A wrong address: correct it in the application for the mails to come; this one keeps its address",
             mail["firm_id"],
             {"kind": mail["kind"], "attempts": mail["attempts"]},
         )
-        tenant = next(iter(run.tenants([mail["firm_id"]])), None) if mail["firm_id"] else None
-        with run.write(tenant) as tx:
-            tx.execute("mail_failed", id=mail["id"], error=str(error))
-            with run.findings(tx) as ledger:
-                ledger.saw([finding])
-                settled = ledger.settle(
-                    kinds=[finding.kind], firm_ids=[], subjects=[finding.subject], category=Category.SYSTEM
-                )
-        run.count_findings(settled)
+        self._conclude(run, mail, "mail_failed", finding, error=str(error))
         run.fail(finding.subject, error)
+
+    def _conclude(
+        self, run: JobRun, mail: Mapping[str, Any], statement: str, *found: Finding, **values: Any
+    ) -> None:
+        """Record a mail's end and, with it, open its finding, or resolve the one that it has."""
+        firm_ids = [mail["firm_id"]] if mail["firm_id"] else []
+        settled = None
+        with run.write(next(iter(run.tenants(firm_ids)), None)) as tx:
+            tx.execute(statement, id=mail["id"], **values)
+            if found or mail["has_finding"]:
+                with run.findings(tx) as ledger:
+                    ledger.saw(found)
+                    settled = ledger.settle(
+                        kinds=[NOT_DELIVERED],
+                        firm_ids=firm_ids,
+                        subjects=[_subject(mail)],
+                        category=Category.SYSTEM,
+                    )
+        if settled is not None:
+            run.count_findings(settled)
 
     def _forget(self, run: JobRun) -> None:
         forgotten = 0
@@ -211,13 +239,35 @@ class DeliverMail(Job[DeliverMailOptions]):
             run.note("forgotten", forgotten)
 
 
-def compose(mail: Mapping[str, Any], now: datetime) -> EmailMessage:
-    """Build the message of an outbox row; the same row always gets the same Message-ID."""
+def _subject(mail: Mapping[str, Any]) -> str:
+    return f"cp_ops.mail:{mail['id']}"
+
+
+def _check_sender(sender: str) -> None:
+    """Refuse a sender that no mail can be made with, before it is taken for a fault of every row.
+
+    :raises SettingError: when it is not one address.
+    """
+    message = EmailMessage()
+    try:
+        message["From"] = sender
+        addresses = message["From"].addresses
+    except (ValueError, LookupError):
+        addresses = ()
+    if sender and [bool(address.username) for address in addresses] != [True]:
+        raise SettingError("default_from_email", "is not one mail address")
+
+
+def compose(mail: Mapping[str, Any], now: datetime, *, sender: str = "") -> EmailMessage:
+    """Build the message of an outbox row; the same row always gets the same Message-ID.
+
+    :param sender: the From address as it is set now, which may correct the one that was set at the mail's decision.
+    """
     message = EmailMessage()
     domain = mail["sender"].rsplit("@", 1)[-1].rstrip("> ") or "localhost"
     message["Message-ID"] = f"<cp-ops-{mail['id']}.{mail['created_at']:%Y%m%d%H%M%S}@{domain}>"
     message["Date"] = format_datetime(now)
-    message["From"] = mail["sender"]
+    message["From"] = sender or mail["sender"]
     message["To"] = mail["recipient"]
     message["Subject"] = " ".join(mail["title"].split())
     message["Auto-Submitted"] = "auto-generated"

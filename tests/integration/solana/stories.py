@@ -58,6 +58,8 @@ class Story:
         self.add(SENT, "sol", expires_in=-60, status="confirmed", state="failed_to_send_funds")
         self.add(CLOSED, expires_in=-60, status="expired", state="payment_expired")
         self.add(CLOSED, "usdc", late=True, expires_in=-60, status="expired", state="payment_expired")
+        self.add(CLOSED, expires_in=-60, status="expired", state="created")
+        self.add(SENT, "usdc", expires_in=-60, status="confirmed", state="created")
         return self
 
     def run_all(self) -> list[CpOpsError]:

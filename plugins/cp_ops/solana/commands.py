@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from cp_ops.solana.maintenance import WalletJob
 from cp_ops.solana.options import CloseWalletsOptions, RecheckOptions, SolanaOptions
+from cp_ops.solana.survey import INSPECTED_AT_ONCE
 from cp_ops.solana.wallets import ACCEPTED, EMPTIED, State, Status
 
 if TYPE_CHECKING:
@@ -65,8 +66,13 @@ class CloseExpiredWallets(WalletJob):
             emptied = self.select(tx, limit=limit, states=list(EMPTIED), expired_after=since)
             if len(emptied) > FEW:
                 emptied = [row for row in emptied if not _just_seen(row, run.now)]
-            rows = first_of(limit, rows, emptied)
+            rows = first_of(limit, rows, self._not_inspected(tx), emptied)
         return rows
+
+    def _not_inspected(self, tx: Transaction) -> list[WalletRow]:
+        """Select some emptied wallets of any age whose token accounts were never listed, as a busy run left them out."""
+        found = tx.rows("emptied_uninspected", states=list(EMPTIED), limit=INSPECTED_AT_ONCE)
+        return self.select(tx, limit=None, wallet_ids=[row["wallet_id"] for row in found]) if found else []
 
 
 class RecheckPayments(WalletJob):

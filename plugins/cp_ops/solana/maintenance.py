@@ -124,7 +124,8 @@ class _Working:
             self._finish_open()
         scene = self._look()
         terms = self._survey.terms(scene)
-        made = plan_wallets(self._survey.cases(scene, terms), terms)
+        cases = self._survey.cases(scene, terms)
+        made = plan_wallets(cases, terms)
         applies = run.accept(made.plan)
         made.require_within(
             settings.solana_max_sweep_lamports, settings.solana_max_sweep_tokens, scene.around
@@ -136,7 +137,8 @@ class _Working:
         self._settle(made, rows, swept)
         if self._job.moves:
             problems = swept.problems if swept else []
-            report_conditions(run, scene.rows, made.findings, problems, self._identifiers)
+            examined = [case.row for case in cases if not case.hold and not case.row.in_flight]
+            report_conditions(run, examined, made.findings, problems, self._identifiers)
 
     # -- reading -------------------------------------------------------------------------------------------------
 

@@ -308,6 +308,9 @@ def test_a_missing_transfer_is_not_claimed_while_a_transaction_cannot_be_read(sh
     assert shop.findings() == []
     shop.run(SendFunds)
     assert shop.kinds() == ["no_transfer_found"]
+    shop.node.faults.add("null_result", method="getTransaction", count=1)
+    shop.run(SendFunds)
+    assert shop.kinds() == ["no_transfer_found"], "nor taken back by a run that could not tell"
 
 
 @pytest.mark.parametrize("second_in_time", [True, False])

@@ -1,9 +1,9 @@
 """Close expired one-time Solana wallets and reclaim the rent of their token accounts.
 
-Looks at wallets that are payment_expired: late funds go to the receiver with a finding, then the token accounts are
-closed, their rent to the fee payer. A wallet is marked closed only when the chain shows that nothing is left in it.
-Wallets that were emptied within the last `scan_closed_days` days are looked at again: funds that arrived since are swept
-and reported.
+Looks at wallets of expired payments, in whatever state they were left: late funds go to the receiver with a finding, then
+the token accounts are closed, their rent to the fee payer. A wallet is marked closed only when the chain shows that nothing
+is left in it. Wallets that were emptied within the last `scan_closed_days` days are looked at again: funds that arrived
+since are swept and reported. Of emptied wallets of any age, 25 a run have all their token accounts listed, each once.
 
 The third step of `solana_payments_maintenance`, which runs it every 15 minutes; this DAG runs it alone.
 

@@ -3,7 +3,8 @@
 Looks at payments that are still initiated after their expiration date. One that was paid in time and in full is accepted
 and its wallet swept; one that was paid late or short expires, its funds go to the receiver and a finding tells how much
 came when; an unpaid one expires, and its wallet's token accounts are closed, their rent to the fee payer. A payment
-does not expire before the chain's newest block is later than its expiration.
+does not expire before the chain's newest block is later than its expiration. One whose money the application has sent on
+already is judged by the chain's history.
 
 The first step of `solana_payments_maintenance`, which runs it every 15 minutes; this DAG runs it alone.
 

@@ -1,10 +1,10 @@
 """Send what is in one-time Solana wallets to the receiver.
 
-Looks at wallets that are processing_payment, processing_funds or failed_to_send_funds. Everything in them, SOL and every
-listed token, goes to the receiver of connection `solana_default`, several wallets in a transaction; token accounts are
-closed, their rent to the fee payer. A wallet that is empty because an earlier transfer landed is marked sent with that
-transfer; one that is empty without any is reported. What cannot be moved (frozen, unlisted, an unusable key) is a
-finding with the reason.
+Looks at wallets that are processing_payment, processing_funds or failed_to_send_funds, and at wallets of accepted
+payments that were left as created. Everything in them, SOL and every listed token, goes to the receiver of connection
+`solana_default`, several wallets in a transaction; token accounts are closed, their rent to the fee payer. A wallet
+that is empty because an earlier transfer landed is marked sent with that transfer; one that is empty without any is
+reported. What cannot be moved (frozen, unlisted, an unusable key) is a finding with the reason.
 
 The second step of `solana_payments_maintenance`, which runs it every 15 minutes; this DAG runs it alone.
 

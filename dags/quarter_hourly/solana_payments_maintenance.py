@@ -5,10 +5,10 @@ The three commands in their documented order, each decided from the chain and th
 1. `close_expired_solana_payments_with_wallets`: a payment that ran out unpaid expires, its wallet's token accounts are
    closed, their rent goes to the fee payer. One that was paid in time and in full after all is accepted instead. Money
    that came late or short goes to the receiver, with a finding that says how much, so that a person can refund it.
-2. `send_solana_payments_from_one_time_wallets`: everything in wallets under way, SOL and every listed token, goes to the
-   receiver; accounts are closed.
-3. `close_expired_one_time_wallets_and_reclaim_funds`: expired wallets are closed. Wallets that were emptied within the
-   last `scan_closed_days` days are looked at again, for funds that arrived since.
+2. `send_solana_payments_from_one_time_wallets`: everything in wallets under way, and in wallets of accepted payments that
+   were left as created, SOL and every listed token, goes to the receiver; accounts are closed.
+3. `close_expired_one_time_wallets_and_reclaim_funds`: wallets of expired payments are closed, in whatever state they were
+   left. Wallets that were emptied within the last `scan_closed_days` days are looked at again, for funds that arrived since.
 
 A later step runs even if rows of an earlier one failed, not if that one could not run. A transaction is written down
 before it is sent; what a crash or a lost answer leaves open, the next run settles from the chain. A run that would sweep

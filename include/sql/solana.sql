@@ -40,6 +40,16 @@ WHERE (%(statuses)s::text[] IS NULL OR payment.status = ANY(%(statuses)s::text[]
 ORDER BY payment.expiration_date, payment.id
 LIMIT %(limit)s::bigint
 
+-- name: emptied_uninspected
+-- Wallets in a last state whose token accounts were never listed one by one, the newest first.
+SELECT wallet.id AS wallet_id
+FROM {wallets} AS wallet
+JOIN {payments} AS payment ON payment.one_time_payment_wallet_id = wallet.id
+WHERE wallet.state = ANY(%(states)s::text[])
+  AND NOT EXISTS (SELECT FROM cp_ops.solana_wallet_inspection WHERE wallet_id = wallet.id)
+ORDER BY payment.expiration_date DESC, wallet.id DESC
+LIMIT %(limit)s::bigint
+
 -- name: listed_mints
 -- Every mint that a token of the deployment names, active or not.
 SELECT DISTINCT mint_address FROM {tokens} WHERE mint_address IS NOT NULL ORDER BY mint_address

@@ -34,6 +34,8 @@ SCENES = (
     Scene("accepted, funds still in the wallet", 4, "confirmed", "processing_funds", -7_200, "USDC"),
     Scene("sending failed", 2, "confirmed", "failed_to_send_funds", -7_200, "SOL"),
     Scene("expired, rent locked", 3, "expired", "payment_expired", -7_200),
+    Scene("expired, but its wallet was left as created", 2, "expired", "created", -7_200),
+    Scene("accepted, but its wallet was left as created", 1, "confirmed", "created", -7_200, "SOL"),
     Scene("expired, funds came later", 1, "expired", "payment_expired", -7_200, "USDC", late=True),
 )
 

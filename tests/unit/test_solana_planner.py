@@ -80,6 +80,48 @@ def test_a_payment_that_no_history_shows_is_reported_and_never_expired(minutes, 
     assert [finding.kind for finding in made.findings] == kinds_found
 
 
+def test_a_payment_on_its_way_to_the_acceptance_commitment_is_no_missing_history():
+    made = plan(verdict=Pending(awaited=True))
+    assert kinds(made) == []
+    assert made.findings == []
+
+
+def held(row, chain, verdict):
+    return plan_wallets([Case(row, chain, verdict, hold="changed")], TERMS)
+
+
+def test_a_wallet_on_hold_is_neither_moved_nor_expired_but_may_be_accepted():
+    chain = WalletOnChain("wallet", 10**8, (holding(),))
+    assert kinds(held(EXPIRED, chain, Unpaid())) == []
+    assert kinds(held(EXPIRED, chain, Late(None, 10**8))) == []
+    accepted = held(EXPIRED, chain, PAID)
+    assert kinds(accepted) == ["accept"]
+    for status, state in (("confirmed", "processing_funds"), ("expired", "payment_expired")):
+        made = held(replace(EXPIRED, status=status, state=state), chain, None)
+        assert (kinds(made), made.findings) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind", "amounts"),
+    [
+        (Late(None, 10**8, ((None, 10**8),)), "late_payment", {"lamports": "100000000"}),
+        (Underpaid(((USDC, 5), (None, 3))), "underpaid", {"lamports": "3", USDC: "5"}),
+    ],
+)
+def test_money_that_came_wrong_and_has_left_already_is_reported_with_its_amounts(verdict, kind, amounts):
+    made = plan(verdict=verdict)
+    assert kinds(made) == ["expire", "mark_payment_expired_and_wallet_closed"]
+    assert [(found.kind, found.details["amounts"]) for found in made.findings] == [(kind, amounts)]
+
+
+@pytest.mark.parametrize("state", ["created", "processing_payment", "sent_funds", "payment_expired"])
+def test_an_accepted_payments_empty_wallet_is_marked_sent_from_any_state_if_its_transfer_is_known(state):
+    row = replace(EXPIRED, state=state)
+    assert kinds(plan(row, verdict=PAID, transfer="sweep")) == ["accept", "mark_sent_funds"]
+    lost = plan(row, verdict=PAID)
+    assert (kinds(lost), [found.kind for found in lost.findings]) == (["accept"], ["no_transfer_found"])
+
+
 def test_an_accepting_command_moves_nothing():
     accepting = replace(TERMS, moves=False)
     assert kinds(plan(chain=WalletOnChain("wallet", 10**8), verdict=PAID, terms=accepting)) == ["accept"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from cp_ops.solana.maintenance import WalletJob
 from cp_ops.solana.options import CloseWalletsOptions, RecheckOptions, SolanaOptions
-from cp_ops.solana.wallets import EMPTIED, State, Status
+from cp_ops.solana.survey import INSPECTED_AT_ONCE
+from cp_ops.solana.wallets import ACCEPTED, EMPTIED, State, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cp_ops.solana.wallets import WalletRow
 
 UNSENT = (State.RECEIVED, State.PROCESSING_PAYMENT, State.PROCESSING_FUNDS, State.FAILED)
+UNSETTLED = tuple(state for state in State if state not in EMPTIED)
 FEW = 100
 """Up to so many emptied wallets are all looked at again; of more, those are left out that were read just now."""
 JUST_NOW = timedelta(minutes=10)
@@ -38,8 +40,10 @@ class SendFunds(WalletJob):
     command = "send_solana_payments_from_one_time_wallets"
 
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:  # noqa: ARG002
-        """Select wallets that are processing, or whose sending failed."""
-        return self.select(tx, limit=options.limit, states=list(UNSENT))
+        """Select wallets that are processing, whose sending failed, or whose accepted payment left them as created."""
+        sending = self.select(tx, limit=options.limit, states=list(UNSENT))
+        created = self.select(tx, limit=options.limit, statuses=list(ACCEPTED), states=[State.CREATED])
+        return first_of(options.limit, sending, created)
 
 
 class CloseExpiredWallets(WalletJob):
@@ -49,16 +53,26 @@ class CloseExpiredWallets(WalletJob):
     options = CloseWalletsOptions
 
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:
-        """Select expired wallets, and those emptied lately."""
-        rows = self.select(tx, limit=options.limit, states=[State.EXPIRED])
+        """Select wallets whose payment has expired, whatever state that left them in, and those emptied lately."""
+        limit = options.limit
+        rows = first_of(
+            limit,
+            self.select(tx, limit=limit, states=[State.EXPIRED]),
+            self.select(tx, limit=limit, statuses=[Status.EXPIRED], states=list(UNSETTLED)),
+        )
         days = cast("CloseWalletsOptions", options).scan_closed_days
         if days:
             since = run.now - timedelta(days=days)
-            emptied = self.select(tx, limit=options.limit, states=list(EMPTIED), expired_after=since)
-            rows += (
-                emptied if len(emptied) <= FEW else [row for row in emptied if not _just_seen(row, run.now)]
-            )
+            emptied = self.select(tx, limit=limit, states=list(EMPTIED), expired_after=since)
+            if len(emptied) > FEW:
+                emptied = [row for row in emptied if not _just_seen(row, run.now)]
+            rows = first_of(limit, rows, self._not_inspected(tx), emptied)
         return rows
+
+    def _not_inspected(self, tx: Transaction) -> list[WalletRow]:
+        """Select some emptied wallets of any age whose token accounts were never listed, as a busy run left them out."""
+        found = tx.rows("emptied_uninspected", states=list(EMPTIED), limit=INSPECTED_AT_ONCE)
+        return self.select(tx, limit=None, wallet_ids=[row["wallet_id"] for row in found]) if found else []
 
 
 class RecheckPayments(WalletJob):
@@ -71,6 +85,12 @@ class RecheckPayments(WalletJob):
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:  # noqa: ARG002
         """Select initiated payments, those that run out first in front."""
         return self.select(tx, limit=options.limit, statuses=[Status.INITIATED])
+
+
+def first_of(limit: int | None, *selected: list[WalletRow]) -> list[WalletRow]:
+    """Join selections, each wallet once, at most `limit` of them."""
+    rows = {row.wallet_id: row for part in selected for row in part}
+    return list(rows.values())[:limit]
 
 
 def _just_seen(row: WalletRow, now: datetime) -> bool:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Commitment = Literal["processed", "confirmed", "finalized"]
 FinalCommitment = Literal["confirmed", "finalized"]
+FASTER: FinalCommitment = "confirmed"
+SLOWER: FinalCommitment = "finalized"
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 MODULE = "django_solana_payments"
 

@@ -1,4 +1,4 @@
-"""Who paid a wallet, when, and how much; and which transaction emptied it.
+"""Who paid a wallet, when, and how much.
 
 One call a wallet gives the signatures that mention it, with their times. Where the shape of that history leaves one
 answer only, it is taken; everything else is read transaction by transaction. The shape: a wallet's token accounts are
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cp_ops.solana.accounts import NATIVE_DECIMALS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import Commitment
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 ACCOUNTS_PER_OPENING = 8
 """The payment module opens up to eight token accounts in a transaction (MAX_ATAS_PER_TX)."""
-NEWEST = 25
-"""How many of a wallet's newest transactions are read for the one that emptied it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +39,34 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """The price is there, but was not by the expiry."""
+    """The price is there, but was not by the expiry.
+
+    :param received: what came in by mint (SOL: None), where some of it has left the wallet already.
+    """
 
     mint: str | None
     amount: int
+    received: tuple[tuple[str | None, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Underpaid:
-    """Money is there, but less than the price of any token."""
+    """Money is there, but less than the price of any token.
+
+    :param received: as for `Late`.
+    """
+
+    received: tuple[tuple[str | None, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The price is there, but the payment has not reached the acceptance commitment."""
+    """The price is there, but the history at the acceptance commitment does not tell who paid it.
+
+    :param awaited: whether it is known to be on its way to that commitment.
+    """
+
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +88,14 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Whether the balance of `account` covers a price that was paid in time."""
+    """Whether the balance of `accounts`, which covers a price, was paid in time."""
 
     row: WalletRow
     price: Price
     due: int
-    account: str
+    accounts: tuple[str, ...]
     balance: int
     openings: int
-    whole: bool
-    """Whether `account` holds all of the balance: only then does its history alone tell."""
 
 
 def judge_payments(
@@ -112,47 +124,90 @@ def judge_payments(
 
 def _questions(row: WalletRow, chain: WalletOnChain, around: Surroundings) -> list[_Question]:
     found: list[_Question] = []
+    openings = -(-max(1, len(chain.holdings)) // ACCOUNTS_PER_OPENING)
+    for price, due in prices_due(row, around):
+        balance = chain.balance(price.mint)
+        if balance < due:
+            continue
+        accounts = [row.address]
+        if price.mint is not None:
+            accounts = [h.address for h in chain.holdings if h.mint == price.mint and h.amount]
+        found.append(_Question(row, price, due, tuple(accounts), balance, openings))
+    return found
+
+
+def prices_due(row: WalletRow, around: Surroundings) -> Iterator[tuple[Price, int]]:
+    """Give the prices that can be paid, with their minor units."""
     for price in row.prices:
         mint = None if price.mint is None else around.mints.get(price.mint)
         if price.mint is not None and mint is None:
             continue
-        due = price.minor_units(9 if mint is None else mint.decimals)
-        balance = chain.balance(price.mint)
-        if balance < due or due <= 0:
-            continue
-        accounts = [h for h in chain.holdings if h.mint == price.mint and h.amount] if mint else []
-        account = accounts[0].address if accounts else row.address
-        openings = -(-max(1, len(chain.holdings)) // ACCOUNTS_PER_OPENING)
-        found.append(_Question(row, price, due, account, balance, openings, len(accounts) <= 1))
-    return found
+        due = price.minor_units(NATIVE_DECIMALS if mint is None else mint.decimals)
+        if due > 0:
+            yield price, due
+
+
+def covers(row: WalletRow, chain: WalletOnChain, around: Surroundings) -> bool:
+    """Whether a wallet holds the price of a token."""
+    return any(chain.balance(price.mint) >= due for price, due in prices_due(row, around))
 
 
 def _answer(
     rpc: Rpc, commitment: Commitment, questions: Sequence[_Question], fee_payer: str
 ) -> dict[int, Verdict]:
-    histories = rpc.histories([question.account for question in questions], commitment)
+    accounts = list(dict.fromkeys(account for question in questions for account in question.accounts))
+    read_histories = dict(zip(accounts, rpc.histories(accounts, commitment), strict=True))
     ours = {line.signature for line in rpc.histories([fee_payer], commitment)[0]}
-    answers: list[tuple[_Question, Verdict]] = []
+    answers: list[tuple[int, Verdict]] = []
     unclear: list[tuple[_Question, list[SignatureInfo]]] = []
-    for question, history in zip(questions, histories, strict=True):
+    for question in questions:
+        history = merge(read_histories[account] for account in question.accounts)
         verdict = judge_by_shape(question, history, ours)
         if verdict is None:
             unclear.append((question, history))
         else:
-            answers.append((question, verdict))
-    wanted = list(
-        dict.fromkeys(line.signature for _, history in unclear for line in history if not line.failed)
-    )
-    read = dict(zip(wanted, rpc.transactions(wanted, commitment), strict=True)) if wanted else {}
+            answers.append((question.row.payment_id, verdict))
+    read = read_transactions(rpc, commitment, (line for _, history in unclear for line in history))
     for question, history in unclear:
-        owner, mint = question.row.address, question.price.mint
-        credits_ = [
-            Credit(line.signature, _time(line), amount)
-            for line in reversed(history)
-            if (details := read.get(line.signature)) and (amount := change(details, owner, mint)) > 0
-        ]
-        answers.append((question, judge_by_credits(question, credits_)))
-    return _best(answers)
+        received = credits_in(history, read, question.row.address, question.price.mint)
+        judged = Pending() if received is None else judge_by_credits(question, received)
+        answers.append((question.row.payment_id, judged))
+    return best_of(answers)
+
+
+def merge(histories: Iterable[Sequence[SignatureInfo]]) -> list[SignatureInfo]:
+    """Join histories of accounts, newest first: each transaction that did not fail, once."""
+    lines = {line.signature: line for one in histories for line in reversed(one) if not line.failed}
+    return sorted(lines.values(), key=lambda line: line.slot)[::-1]
+
+
+def read_transactions(
+    rpc: Rpc, commitment: Commitment, lines: Iterable[SignatureInfo]
+) -> dict[str, dict[str, Any] | None]:
+    """Read the transactions of histories, by signature; None for one that the node does not give."""
+    wanted = list(dict.fromkeys(line.signature for line in lines))
+    return dict(zip(wanted, rpc.transactions(wanted, commitment), strict=True)) if wanted else {}
+
+
+def credits_in(
+    history: Sequence[SignatureInfo],
+    read: Mapping[str, Mapping[str, Any] | None],
+    owner: str,
+    mint: str | None,
+) -> list[Credit] | None:
+    """Give what came in, oldest first; None when a transaction or its time is unknown: it may be the one that matters.
+
+    :param history: newest first, without failed transactions.
+    """
+    found: list[Credit] = []
+    for line in reversed(history):
+        details = read.get(line.signature)
+        if details is None or line.block_time is None:
+            return None
+        amount = change(details, owner, mint)
+        if amount > 0:
+            found.append(Credit(line.signature, _time(line), amount))
+    return found
 
 
 def judge_by_shape(
@@ -160,16 +215,15 @@ def judge_by_shape(
 ) -> Verdict | None:
     """Judge a payment by its account's signatures alone; None when they leave more than one answer. Pure.
 
-    :param history: newest first.
+    :param history: newest first, without failed transactions.
     :param ours: signatures of transactions that the fee payer took part in.
     """
-    good = [line for line in history if not line.failed]
-    if not good:
+    if not history:
         return Pending()
     known = set(ours)
-    customers = [line for line in good if line.signature not in known]
-    opening = [line for line in good if line.signature in known]
-    if len(customers) != 1 or len(opening) > question.openings or not question.whole:
+    customers = [line for line in history if line.signature not in known]
+    opening = [line for line in history if line.signature in known]
+    if len(customers) != 1 or len(opening) > question.openings or len(question.accounts) > 1:
         return None
     payment = customers[0]
     if payment.block_time is None or any(line.slot > payment.slot for line in opening):
@@ -181,30 +235,36 @@ def judge_by_shape(
 
 
 def judge_by_credits(question: _Question, received: Sequence[Credit]) -> Verdict:
-    """Judge a payment by what each transaction brought, oldest first: paid by the one that completed the price. Pure."""
+    """Judge a payment by what each transaction brought, oldest first. Pure."""
+    paid = completed(question.row, question.price, question.due, received)
+    if paid is not None:
+        return paid
+    seen = sum(credit.amount for credit in received)
+    return Late(question.price.mint, question.balance) if seen >= question.due else Pending()
+
+
+def completed(row: WalletRow, price: Price, due: int, received: Sequence[Credit]) -> Paid | None:
+    """Say whether a price was paid by the expiry: by the transaction that completed it. Pure."""
     total = 0
-    paid: Credit | None = None
+    last: Credit | None = None
     for credit in received:
-        if credit.at > question.row.expires_at:
+        if credit.at > row.expires_at:
             break
         total += credit.amount
-        if paid is None and total >= question.due:
-            paid = credit
-    if paid is None:
-        seen = sum(credit.amount for credit in received)
-        return Late(question.price.mint, question.balance) if seen >= question.due else Pending()
-    return Paid(question.price.token_id, question.price.mint, total, paid.signature, paid.at)
+        if last is None and total >= due:
+            last = credit
+    return None if last is None else Paid(price.token_id, price.mint, total, last.signature, last.at)
 
 
-def _best(answers: Iterable[tuple[_Question, Verdict]]) -> dict[int, Verdict]:
-    """Of a payment's tokens take the one that was paid first; else the most that can be said."""
+def best_of(answers: Iterable[tuple[int, Verdict]]) -> dict[int, Verdict]:
+    """Of a payment's tokens take the one that was paid first; else the most that can be said. By payment id."""
     order: dict[type, int] = {Paid: 0, Pending: 1, Late: 2}
     best: dict[int, Verdict] = {}
-    for question, verdict in answers:
-        known = best.get(question.row.payment_id)
+    for payment_id, verdict in answers:
+        known = best.get(payment_id)
         earlier = isinstance(verdict, Paid) and isinstance(known, Paid) and verdict.paid_at < known.paid_at
         if known is None or order[type(verdict)] < order[type(known)] or earlier:
-            best[question.row.payment_id] = verdict
+            best[payment_id] = verdict
     return best
 
 
@@ -228,48 +288,6 @@ def change(details: Mapping[str, Any], owner: str, mint: str | None) -> int:
         )
 
     return held(meta.get("postTokenBalances") or ()) - held(meta.get("preTokenBalances") or ())
-
-
-def find_transfers(
-    rpc: Rpc, commitment: Commitment, rows: Sequence[WalletRow], around: Surroundings
-) -> dict[int, str]:
-    """Find, by wallet id, the newest transaction that moved money from an empty wallet to the receiver.
-
-    Its signature is in the wallet's history and in that of the receiver (or of one of its token accounts). Where those
-    histories do not reach back far enough, the wallet's newest transactions are read.
-    """
-    if not rows:
-        return {}
-    receivers = [around.receiver, *(address for address, open_ in around.receiver_accounts.values() if open_)]
-    histories = rpc.histories([*receivers, *(row.address for row in rows)], commitment)
-    received = {
-        line.signature for history in histories[: len(receivers)] for line in history if not line.failed
-    }
-    found: dict[int, str] = {}
-    unclear: list[tuple[WalletRow, list[str]]] = []
-    for row, history in zip(rows, histories[len(receivers) :], strict=True):
-        good = [line.signature for line in history if not line.failed]
-        match = next((signature for signature in good if signature in received), None)
-        if match is not None:
-            found[row.wallet_id] = match
-        elif len(good) > 1:
-            unclear.append((row, good[:NEWEST]))
-    wanted = list(dict.fromkeys(signature for _, good in unclear for signature in good))
-    read = dict(zip(wanted, rpc.transactions(wanted, commitment), strict=True)) if wanted else {}
-    for row, good in unclear:
-        for signature in good:
-            details = read.get(signature)
-            if details and _moves_to(details, row.address, around):
-                found[row.wallet_id] = signature
-                break
-    return found
-
-
-def _moves_to(details: Mapping[str, Any], wallet: str, around: Surroundings) -> bool:
-    return any(
-        change(details, wallet, mint) < 0 and change(details, around.receiver, mint) > 0
-        for mint in (None, *around.mints)
-    )
 
 
 def _time(line: SignatureInfo) -> datetime:

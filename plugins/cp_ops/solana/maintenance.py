@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cp_ops.runtime.errors import RemoteRefusedError
 from cp_ops.runtime.job import Job
 from cp_ops.runtime.preflight import Table
-from cp_ops.solana.chain import read_wallets
 from cp_ops.solana.options import SolanaOptions
-from cp_ops.solana.planner import Terms, WalletPlan, plan_wallets
-from cp_ops.solana.reports import Case, report_arrivals, report_conditions
+from cp_ops.solana.planner import WalletPlan, plan_wallets
+from cp_ops.solana.reports import report_arrivals, report_conditions
+from cp_ops.solana.second_look import SecondLook
 from cp_ops.solana.sending import Patience, Sender
 from cp_ops.solana.survey import Survey
 from cp_ops.solana.sweeping import Sweeper
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from cp_ops.solana.rpc import Rpc
     from cp_ops.solana.survey import Scene
     from cp_ops.solana.sweeping import Swept
-    from cp_ops.solana.wallets import WalletOnChain
 
 BATCH = 500
 
@@ -124,7 +123,9 @@ class _Working:
         if self._job.moves and not run.dry_run:
             self._finish_open()
         scene = self._look()
-        made = plan_wallets(self._survey.cases(scene), self._survey.terms(scene))
+        terms = self._survey.terms(scene)
+        cases = self._survey.cases(scene, terms)
+        made = plan_wallets(cases, terms)
         applies = run.accept(made.plan)
         made.require_within(
             settings.solana_max_sweep_lamports, settings.solana_max_sweep_tokens, scene.around
@@ -136,7 +137,8 @@ class _Working:
         self._settle(made, rows, swept)
         if self._job.moves:
             problems = swept.problems if swept else []
-            report_conditions(run, scene.rows, made.findings, problems, self._identifiers)
+            examined = [case.row for case in cases if not case.hold and not case.row.in_flight]
+            report_conditions(run, examined, made.findings, problems, self._identifiers)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -220,15 +222,8 @@ class _Working:
         if not moves:
             return None
         self._require_receiver(moves, scene.around)
-
-        def look_again(again: Sequence[WalletRow]) -> tuple[dict[str, WalletOnChain], list[Move]]:
-            level = self._configuration.commitment
-            after = read_wallets(self._rpc, level, again, scene.around)
-            cases = [Case(row, after[row.address], transfer="moved in this run") for row in again]
-            terms = Terms(self._run.now, None, scene.around)
-            return after, plan_wallets(cases, terms).moves
-
-        sweeper = Sweeper(self._run, self._rpc, self._configuration, self._sender, scene.around, look_again)
+        second_look = SecondLook(self._run, self._rpc, self._configuration, scene.around)
+        sweeper = Sweeper(self._run, self._rpc, self._configuration, self._sender, scene.around, second_look)
         swept = sweeper.sweep(moves, scene.chain)
         sweeper.account.note(self._run)
         self._run.note("transactions", swept.transactions)
@@ -256,11 +251,16 @@ class _Working:
         """Give the wallets that are empty now their last state, in one statement."""
         planned = {move.row.wallet_id: move for move in made.moves}
         done = list({move.row.wallet_id: move for move in swept.done}.values()) if swept else []
+        gave = (
+            {move.row.wallet_id for move in (*swept.done, *swept.more) if move.kind == "sweep"}
+            if swept
+            else set()
+        )
         settled: list[tuple[WalletRow, str, bool, str]] = []
         for move in done:
             first = planned[move.row.wallet_id]
             if first.target is not None:
-                settled.append((move.row, first.target, first.kind == "sweep", first.kind))
+                settled.append((move.row, first.target, move.row.wallet_id in gave, first.kind))
             else:
                 self._run.done(first.kind, 1)
         settled += [

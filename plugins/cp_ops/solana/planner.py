@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import CapExceededError
 from cp_ops.runtime.plan import Action, Plan, Skip
+from cp_ops.solana.accounting import SOL
 from cp_ops.solana.history import Paid, Pending, Unpaid
 from cp_ops.solana.reports import arrival, no_history, no_transfer, stuck_in
 from cp_ops.solana.wallets import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from cp_ops.runtime.findings import Finding
@@ -78,6 +79,11 @@ class Terms:
     fee: int = 5_000
     moves: bool = True
 
+    def run_out(self, row: WalletRow) -> bool:
+        """Whether a payment's time is over on the chain too: no later block can pay it in time."""
+        expiry = row.expires_at
+        return expiry <= self.now and self.chain_time is not None and self.chain_time > expiry.timestamp()
+
 
 @dataclass
 class WalletPlan:
@@ -97,22 +103,35 @@ class WalletPlan:
         :param max_tokens: setting solana_max_sweep_tokens: whole units, of each mint.
         :raises CapExceededError: before anything was done.
         """
-        lamports = sum(move.lamports for move in self.moves)
-        _require("solana_max_sweep_lamports", lamports, max_lamports, "lamports")
-        totals: Counter[str] = Counter()
-        for move in self.moves:
-            totals.update(move.amounts())
-        for mint, amount in totals.items():
-            whole = -(-amount // 10 ** around.mints[mint].decimals)
-            _require("solana_max_sweep_tokens", whole, max_tokens, f"units of {mint}")
+        for setting, amount, limit, unit in above_caps(
+            money_of(self.moves), max_lamports, max_tokens, around
+        ):
+            raise CapExceededError(
+                f"the plan sweeps {amount} {unit}, more than [cp_ops] {setting}={limit} allows; nothing was "
+                f"done. Look at a dry run; if it is right, raise {setting} or run with a smaller limit"
+            )
 
 
-def _require(setting: str, amount: int, limit: int, unit: str) -> None:
-    if amount > limit:
-        raise CapExceededError(
-            f"the plan sweeps {amount} {unit}, more than [cp_ops] {setting}={limit} allows; nothing was done. "
-            f"Look at a dry run; if it is right, raise {setting} or run with a smaller limit"
-        )
+def money_of(moves: Iterable[Move]) -> Counter[str]:
+    """Sum up what moves take to the receiver: lamports, and minor units by mint."""
+    totals: Counter[str] = Counter()
+    for move in moves:
+        totals.update({SOL: move.lamports, **move.amounts()})
+    return totals
+
+
+def above_caps(
+    totals: Mapping[str, int], max_lamports: int, max_tokens: int, around: Surroundings
+) -> Iterator[tuple[str, int, int, str]]:
+    """Give each cap that is exceeded: the setting, the amount, what is allowed, the unit."""
+    for mint, amount in totals.items():
+        if mint == SOL:
+            if amount > max_lamports:
+                yield "solana_max_sweep_lamports", amount, max_lamports, "lamports"
+            continue
+        whole = -(-amount // 10 ** around.mints[mint].decimals)
+        if whole > max_tokens:
+            yield "solana_max_sweep_tokens", whole, max_tokens, f"units of {mint}"
 
 
 def plan_wallets(cases: Iterable[Case], terms: Terms) -> WalletPlan:
@@ -131,6 +150,8 @@ def _decide(case: Case, terms: Terms, result: WalletPlan) -> Iterator[Action | S
         yield from _initiated(case, terms, result)
     elif not terms.moves:
         yield Skip(row.target, f"payment is {row.status} already")
+    elif case.hold:
+        yield Skip(row.target, case.hold)
     elif row.status == Status.EXPIRED:
         yield from _empty(case, terms, result, State.CLOSED)
     else:
@@ -141,10 +162,13 @@ def _initiated(case: Case, terms: Terms, result: WalletPlan) -> Iterator[Action 
     row, verdict = case.row, case.verdict
     if isinstance(verdict, Paid):
         yield _accept(row, verdict, result)
-        if terms.moves:
-            yield from _empty(case, terms, result, State.SENT)
+        if case.hold:
+            yield Skip(row.target, case.hold)
+        elif terms.moves:
+            accepted = replace(case, row=replace(row, state=State.PROCESSING_FUNDS))
+            yield from _empty(accepted, terms, result, State.SENT)
     elif isinstance(verdict, Pending):
-        if row.expires_at < terms.now - LONG_FINAL:
+        if not verdict.awaited and row.expires_at < terms.now - LONG_FINAL:
             result.findings.append(no_history(row))
         yield Skip(row.target, "paid, but not at the acceptance commitment yet")
     elif row.expires_at > terms.now:
@@ -153,10 +177,12 @@ def _initiated(case: Case, terms: Terms, result: WalletPlan) -> Iterator[Action 
         )
     elif not terms.moves:
         yield Skip(row.target, "expired and not paid: close_expired_solana_payments_with_wallets closes it")
-    elif terms.chain_time is None or terms.chain_time <= row.expires_at.timestamp():
+    elif not terms.run_out(row):
         yield Skip(
             row.target, "expired, but the node's newest block is older than that: it may still be paid"
         )
+    elif case.hold:
+        yield Skip(row.target, case.hold)
     else:
         result.expires.append(row)
         yield Action(
@@ -164,7 +190,8 @@ def _initiated(case: Case, terms: Terms, result: WalletPlan) -> Iterator[Action 
             f"solana_payment:{row.payment_id}",
             f"not paid by {row.expires_at:%Y-%m-%d %H:%M:%S} UTC",
         )
-        yield from _empty(case, terms, result, State.CLOSED)
+        expired = replace(case, row=replace(row, state=State.EXPIRED))
+        yield from _empty(expired, terms, result, State.CLOSED)
 
 
 def _accept(row: WalletRow, paid: Paid, result: WalletPlan) -> Action:

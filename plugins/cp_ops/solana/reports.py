@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.findings import Finding, Severity, ledger
-from cp_ops.solana.history import Late
+from cp_ops.solana.accounting import SOL
+from cp_ops.solana.history import Late, Underpaid, covers
 from cp_ops.solana.keys import KeyUnusableError
 from cp_ops.solana.rpc import TransactionRejectedError
 from cp_ops.solana.wallets import State
@@ -46,12 +48,14 @@ class Case:
 
     :param verdict: for an initiated payment, what the chain says of it.
     :param transfer: for an accepted payment's empty wallet, the transaction that emptied it, when one is known.
+    :param hold: why nothing may be moved and nothing expire in this run, such as two readings that differ.
     """
 
     row: WalletRow
     chain: WalletOnChain
     verdict: Verdict | None = None
     transfer: str | None = None
+    hold: str = ""
 
 
 def stuck_in(case: Case, around: Surroundings) -> Iterator[Finding]:
@@ -121,19 +125,27 @@ def no_history(row: WalletRow) -> Finding:
 
 def arrival(case: Case, target: State, around: Surroundings) -> Finding | None:
     """Report money that came too late, too little, or after the wallet was emptied."""
-    row, chain = case.row, case.chain
-    if not chain.funded or (target is State.SENT and row.state != State.SENT):
+    received = case.verdict.received if isinstance(case.verdict, Late | Underpaid) else ()
+    if target is State.SENT and case.row.state != State.SENT:
         return None
-    kind = (
-        "funds_after_sent"
-        if target is State.SENT
-        else "late_payment"
-        if _covers(case, around)
-        else "underpaid"
-    )
-    amounts = {h.mint: str(chain.balance(h.mint)) for h in chain.holdings if h.amount}
-    if chain.lamports:
-        amounts["lamports"] = str(chain.lamports)
+    amounts = money_in(case.chain) | {mint or SOL: amount for mint, amount in received}
+    return arrived(case, target, around, amounts) if amounts else None
+
+
+def money_in(chain: WalletOnChain) -> Counter[str]:
+    """Give a wallet's money without rent: lamports, and minor units by mint."""
+    found = Counter({SOL: chain.lamports} if chain.lamports else {})
+    for holding in chain.holdings:
+        if holding.amount:
+            found[holding.mint] += holding.amount
+    return found
+
+
+def arrived(case: Case, target: State, around: Surroundings, amounts: Mapping[str, int]) -> Finding:
+    """Report these amounts as come into a wallet that gets, or has got, this last state."""
+    row = case.row
+    covered = isinstance(case.verdict, Late) or covers(row, case.chain, around)
+    kind = "funds_after_sent" if target is State.SENT else "late_payment" if covered else "underpaid"
     subject = f"solana_payment:{row.payment_id}"
     return Finding(
         kind,
@@ -141,7 +153,7 @@ def arrival(case: Case, target: State, around: Surroundings) -> Finding | None:
         Severity.WARNING,
         "The money goes to the receiver; refund it or deliver, as your terms say",
         details={
-            "amounts": amounts,
+            "amounts": {mint: str(amount) for mint, amount in sorted(amounts.items())},
             "address": row.address,
             "due": _due(row),
             "expired_at": row.expires_at.isoformat(),
@@ -151,18 +163,6 @@ def arrival(case: Case, target: State, around: Surroundings) -> Finding | None:
 
 def _due(row: WalletRow) -> dict[str, str]:
     return {price.mint or "SOL": format(price.amount.normalize(), "f") for price in row.prices}
-
-
-def _covers(case: Case, around: Surroundings) -> bool:
-    if isinstance(case.verdict, Late):
-        return True
-    for price in case.row.prices:
-        mint = around.mints.get(price.mint) if price.mint else None
-        if price.mint and mint is None:
-            continue
-        if case.chain.balance(price.mint) >= price.minor_units(mint.decimals if mint else 9):
-            return True
-    return False
 
 
 def report_arrivals(run: JobRun, tx: Transaction, findings: Sequence[Finding]) -> None:

@@ -12,12 +12,13 @@ from cp_ops.solana import instructions
 from cp_ops.solana.accounting import Account
 from cp_ops.solana.keys import KeyUnusableError
 from cp_ops.solana.packing import Pack, Toll, pack_moves
+from cp_ops.solana.planner import money_of
 from cp_ops.solana.rpc import TransactionRejectedError
 from cp_ops.solana.sending import Sent
 from cp_ops.solana.signing import sign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from solders.keypair import Keypair
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cp_ops.solana.configuration import SolanaConfiguration
     from cp_ops.solana.planner import Move
     from cp_ops.solana.rpc import Rpc
+    from cp_ops.solana.second_look import SecondLook
     from cp_ops.solana.sending import Endings, Sender
     from cp_ops.solana.signing import Signed
     from cp_ops.solana.wallets import WalletOnChain, WalletRow
@@ -60,7 +62,7 @@ class Swept:
 class Sweeper:
     """Moves wallets' funds.
 
-    :param look_again: reads wallets anew and plans them anew: what they hold, and what is still to be moved.
+    :param second_look: reads wallets anew and plans them anew.
     """
 
     def __init__(
@@ -70,14 +72,16 @@ class Sweeper:
         configuration: SolanaConfiguration,
         sender: Sender,
         around: Surroundings,
-        look_again: Callable[[Sequence[WalletRow]], tuple[dict[str, WalletOnChain], list[Move]]],
+        second_look: SecondLook,
     ) -> None:
         self._run = run
         self._rpc = rpc
         self._configuration = configuration
         self._sender = sender
         self._around = around
-        self._look_again = look_again
+        self._second_look = second_look
+        self._opened: set[str] = set()
+        self._undecided: Counter[str] = Counter()
         self._payer = str(configuration.fee_payer.pubkey())
         self._identifiers = configuration.tables.identifiers()
         self._strikes: Counter[int] = Counter()
@@ -90,11 +94,11 @@ class Sweeper:
         :param chain: the wallets as the moves were planned on, by address; kept up to date.
         """
         toll = Toll(self._unit_price())
-        self._open_receiver_accounts(moves, toll)
         pending = list(moves)
         for _ in range(PASSES):
             if not pending:
                 break
+            self._open_receiver_accounts(pending, toll)
             pending = self._one_pass(pending, chain, toll)
         for move in pending:
             error = RowFailedError(f"still not moved after {PASSES} attempts; the next run goes on")
@@ -126,6 +130,7 @@ class Sweeper:
         again += [move for number in endings.expired for move in sent[number][1].moves]
         for number in endings.undecided:
             self._result.undecided += [move.row for move in sent[number][1].moves]
+            self._undecided.update(money_of(sent[number][1].moves))
         landed = [move for number in endings.landed for move in sent[number][1].moves]
         return self._look(landed, again, chain)
 
@@ -136,14 +141,17 @@ class Sweeper:
         rows = [move.row for move in (*landed, *again)]
         if not rows:
             return []
-        after, moves = self._look_again(rows)
+        after = self._second_look.read(rows)
         for move in landed:
             self.account.moved(chain[move.row.address], move, after[move.row.address])
+        committed = self.account.swept + self._undecided
+        seen = self._second_look.plan(landed, again, chain, after, committed)
         chain |= after
-        rest = {move.row.wallet_id: move for move in moves}
+        self._result.problems += seen.problems
+        rest = {move.row.wallet_id for move in seen.moves} | {row.wallet_id for row, _ in seen.problems}
         self._result.more += [move for move in landed if move.row.wallet_id in rest]
         self._result.done += [move for move in landed if move.row.wallet_id not in rest]
-        return list(rest.values())
+        return seen.moves
 
     def _blame(self, pack: Pack, err: Any, error: TransactionRejectedError) -> list[Move]:
         """Find whose fault a refusal is: that wallet goes on alone, then not at all; the others are packed again."""
@@ -265,7 +273,7 @@ class Sweeper:
 
     def _open_receiver_accounts(self, moves: Iterable[Move], toll: Toll) -> None:
         """Open the receiver's token accounts that are missing, before anything is sent to them."""
-        wanted = {holding.mint for move in moves for holding in move.tokens}
+        wanted = {holding.mint for move in moves for holding in move.tokens} - self._opened
         closed = sorted(mint for mint in wanted if not self._around.receiver_accounts[mint][1])
         for start in range(0, len(closed), 4):
             body = [
@@ -281,6 +289,7 @@ class Sweeper:
             endings = self._sender.follow(one for one, _ in sent.values() if one.id not in rejected)
             _require_landed(endings, rejected, self._payer)
             self._result.transactions += 1
+        self._opened |= wanted
 
 
 def _require_landed(endings: Endings, rejected: dict[int, TransactionRejectedError], payer: str) -> None:

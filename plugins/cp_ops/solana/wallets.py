@@ -37,6 +37,8 @@ class State(StrEnum):
     CLOSED = "payment_expired_and_wallet_closed"
 
 
+ACCEPTED = (Status.PROCESSED, Status.CONFIRMED, Status.FINALIZED)
+"""The statuses of a payment that was paid."""
 EMPTIED = (State.SENT, State.CLOSED)
 """The last states: nothing is left in such a wallet, as far as is known."""
 

@@ -46,6 +46,14 @@ class Story:
             self.due[symbol] += int(token.minor(token.price) * share)
         return payment
 
+    def add_in_parts(self, end: tuple[str, str], **columns) -> Payment:
+        """A payment in time in two parts: only its transactions tell which completed the price."""
+        payment = self.add(end, expires_in=-60, **columns)
+        for tenths in (6, 4):
+            payment.pay(self.shop.sol.price * tenths / 10, self.shop.sol, at=payment.in_time())
+        self.due["sol"] += self.shop.sol.minor(self.shop.sol.price)
+        return payment
+
     def tell(self) -> Story:
         """Arrange one wallet of each situation."""
         self.add(UNTOUCHED)
@@ -58,6 +66,9 @@ class Story:
         self.add(SENT, "sol", expires_in=-60, status="confirmed", state="failed_to_send_funds")
         self.add(CLOSED, expires_in=-60, status="expired", state="payment_expired")
         self.add(CLOSED, "usdc", late=True, expires_in=-60, status="expired", state="payment_expired")
+        self.add(CLOSED, expires_in=-60, status="expired", state="created")
+        self.add(SENT, "usdc", expires_in=-60, status="confirmed", state="created")
+        self.add_in_parts(SENT)
         return self
 
     def run_all(self) -> list[CpOpsError]:

@@ -209,6 +209,52 @@ def test_late_funds_of_an_expired_payment_are_swept_reported_and_the_wallet_clos
     assert shop.kinds() == ["late_payment"]
 
 
+UNSETTLED = [
+    "created",
+    "received_funds",
+    "processing_payment",
+    "processing_funds",
+    "failed_to_send_funds",
+    "payment_expired",
+]
+
+
+@pytest.mark.parametrize("state", UNSETTLED)
+def test_an_expired_payments_wallet_is_closed_whatever_state_it_was_left_in(shop, state):
+    """The module lets payments expire first and then looks for their wallets among those not expired: all stay created."""
+    empty = shop.payment(expires_in=-3_600, status="expired", state=state)
+    late = shop.payment(expires_in=-3_600, status="expired", state=state)
+    late.pay("0.1", shop.sol)
+    outcome = shop.run(CloseExpiredWallets, scan_closed_days=0)
+    assert [empty.states(), late.states()] == [CLOSED, CLOSED]
+    assert (shop.remains(empty), shop.remains(late)) == (0, 0)
+    assert shop.received(shop.sol) == 100_000_000
+    assert shop.kinds() == ["late_payment"]
+    assert outcome.done_kinds == {"close": 1, "sweep": 1}
+
+
+@pytest.mark.parametrize("status", ["processed", "confirmed", "finalized"])
+def test_an_accepted_payments_wallet_that_was_left_as_created_is_sent(shop, status):
+    payment = shop.payment(status=status, state="created")
+    payment.pay("0.1", shop.sol)
+    shop.run(SendFunds)
+    assert payment.states() == (status, "sent_funds")
+    assert shop.received(shop.sol) == 100_000_000
+    assert shop.remains(payment) == 0
+
+
+@pytest.mark.parametrize("command", [SendFunds, CloseExpiredWallets])
+def test_a_limit_holds_for_all_selections_together(shop, command):
+    for status, state in (
+        ("confirmed", "created"),
+        ("confirmed", "processing_funds"),
+        ("expired", "created"),
+    ):
+        for _ in range(2):
+            shop.payment(expires_in=-3_600, status=status, state=state).pay("0.1", shop.sol)
+    assert shop.run(command, limit=1).done_kinds == {"sweep": 1}
+
+
 @pytest.mark.parametrize(
     ("status", "state", "kind"),
     [

@@ -7,8 +7,11 @@ from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
+from cp_ops.runtime.errors import RowsFailedError
 from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, SendFunds
 from tests.integration.solana.conftest import RECEIVER
+
+CLOSED = ("expired", "payment_expired_and_wallet_closed")
 
 
 def list_mint(shop, symbol, **options):
@@ -87,6 +90,38 @@ def test_an_account_that_is_not_the_associated_one_is_found_moved_and_closed(sho
     assert payment.states() == ("confirmed", "sent_funds")
     assert shop.received(shop.usdc) == 25_000_000
     assert shop.node.ledger.lamports_of(other) == 0
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_wallets_that_a_busy_run_closed_unlooked_at_are_looked_at_later_however_old(shop, listed):
+    """A run with more than 25 new wallets lists nobody's token accounts; later runs catch up on all of them."""
+    payments = [shop.payment(expires_in=-60) for _ in range(26)]
+    odd = payments[0].key.pubkey()
+    mint = shop.mint_of(shop.usdc) if listed else shop.node.build.create_mint(decimals=6)
+    account = shop.node.build.create_token_account(odd, mint)
+    shop.node.build.pay_tokens(account, mint, 25_000_000)
+    shop.run(CloseExpiredPayments)
+    assert {payment.states() for payment in payments} == {CLOSED}
+    assert shop.own("SELECT count(*) FROM cp_ops.solana_wallet_inspection") == [(0,)]
+
+    shop.world.conn.execute(
+        "UPDATE django_solana_payments_solanapayment SET expiration_date = expiration_date - interval '90 days'"
+    )
+    for _ in range(2):
+        shop.run(CloseExpiredWallets)
+    assert shop.own("SELECT count(*) FROM cp_ops.solana_wallet_inspection") == [(26,)]
+    assert shop.received(shop.usdc) == (25_000_000 if listed else 0)
+    assert (shop.node.ledger.lamports_of(account) == 0) == listed
+    assert shop.kinds() == ["late_payment" if listed else "unlisted_mint"]
+
+
+def test_a_backlog_of_wallets_that_cannot_be_moved_is_looked_at_a_few_at_a_time(shop):
+    for _ in range(27):
+        shop.payment(expires_in=-3 * 86_400, status="expired", state="payment_expired", key_form="garbage")
+    for inspected in (25, 27):
+        with pytest.raises(RowsFailedError):
+            shop.run(CloseExpiredWallets)
+        assert shop.own("SELECT count(*) FROM cp_ops.solana_wallet_inspection") == [(inspected,)]
 
 
 def test_an_account_that_somebody_else_may_close_is_reported(shop):

@@ -44,20 +44,23 @@ class SolanaRpc(JsonRpc):
         return [_account(found) for answer in answers for found in answer["value"]]
 
     def token_accounts(
-        self, owners: Sequence[str], program: str, commitment: Commitment
+        self, owners: Sequence[str], programs: Sequence[str], commitment: Commitment
     ) -> list[list[tuple[str, Account]]]:
-        """List each owner's token accounts of one token program: a call for each."""
+        """List each owner's token accounts of these token programs: a call for each owner and program."""
         config = {"encoding": "base64", "commitment": commitment}
         calls: list[Call] = [
-            ("getTokenAccountsByOwner", [owner, {"programId": program}, config]) for owner in owners
+            ("getTokenAccountsByOwner", [owner, {"programId": program}, config])
+            for owner in owners
+            for program in programs
         ]
         return [
             [
                 (entry["pubkey"], account)
+                for answer in answers
                 for entry in answer["value"]
                 if (account := _account(entry["account"])) is not None
             ]
-            for answer in self._many(calls)
+            for answers in parts(self._many(calls), len(programs))
         ]
 
     def histories(

@@ -97,15 +97,10 @@ def list_extra_accounts(
     That is a call per wallet and token program, so never for all wallets at once.
     """
     owners = [row.address for row in rows]
-    listed = [rpc.token_accounts(owners, program, commitment) for program in TOKEN_PROGRAMS]
+    listed = rpc.token_accounts(owners, TOKEN_PROGRAMS, commitment)
     return {
-        row.wallet_id: [
-            address
-            for found in listed
-            for address, _ in found[at]
-            if address not in _associated(row.address, around)
-        ]
-        for at, row in enumerate(rows)
+        row.wallet_id: [address for address, _ in found if address not in _associated(row.address, around)]
+        for row, found in zip(rows, listed, strict=True)
     }
 
 

@@ -91,9 +91,9 @@ class Rpc(Protocol):
         """Read accounts, 100 a call."""
 
     def token_accounts(
-        self, owners: Sequence[str], program: str, commitment: Commitment
+        self, owners: Sequence[str], programs: Sequence[str], commitment: Commitment
     ) -> list[list[tuple[str, Account]]]:
-        """List each owner's token accounts of one token program: a call for each."""
+        """List each owner's token accounts of these token programs: a call for each owner and program."""
 
     def histories(
         self, addresses: Sequence[str], commitment: Commitment, *, limit: int = 1000

@@ -16,7 +16,7 @@ from cp_ops.runtime.errors import RemoteUnavailableError
 from cp_ops.solana.rpc import TransactionRejectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.configuration import Commitment
@@ -36,7 +36,7 @@ class Patience:
     :param give_up: after the last sending; a blockhash lives about 60 s, finalization takes 13 s.
     """
 
-    poll: float = 0.4
+    poll: float = 0.3
     rebroadcast: float = 2.5
     give_up: float = 100.0
 
@@ -92,12 +92,15 @@ class Sender:
         self.fees = 0
         """Lamports that landed and failed transactions took so far."""
 
-    def first(self, sent: Iterable[Sent]) -> Endings:
-        """Send new transactions for the first time; those refused at once have their end, the others are on their way."""
+    def first(self, sent: Iterable[Sent], *, preflight: Commitment | None = None) -> Endings:
+        """Send new transactions for the first time; those refused at once have their end, the others are on their way.
+
+        :param preflight: the state that the node tries them on; by default the commitment that counts.
+        """
         endings = Endings()
         for transaction in sent:
             try:
-                self._rpc.send(transaction.wire, self._commitment)
+                self._rpc.send(transaction.wire, preflight or self._commitment)
             except TransactionRejectedError as error:
                 endings.rejected[transaction.id] = error
             except RemoteUnavailableError as error:
@@ -120,6 +123,18 @@ class Sender:
             for row in rows
         ]
 
+    def appear(self, sent: Sequence[Sent]) -> bool:
+        """Wait until the chain shows all of them without an error, at whatever commitment; False when that takes long."""
+        signatures = [transaction.signature for transaction in sent]
+        deadline = time.monotonic() + self._patience.rebroadcast
+        while True:
+            statuses = self._rpc.statuses(signatures)
+            if all(status is not None and status.err is None for status in statuses):
+                return True
+            if any(status is not None and status.err for status in statuses) or time.monotonic() > deadline:
+                return False
+            self._sleep(self._patience.poll)
+
     def follow(self, sent: Iterable[Sent], *, again: bool = False) -> Endings:
         """Wait until the chain has decided on each, sending the same bytes again meanwhile.
 
@@ -130,6 +145,8 @@ class Sender:
         started = time.monotonic()
         next_sending = started if again else started + self._patience.rebroadcast
         while waiting:
+            if not again:
+                self._sleep(self._patience.poll)
             height = None
             if time.monotonic() >= next_sending:
                 height = self._rpc.block_height("finalized")
@@ -142,7 +159,7 @@ class Sender:
             if height is not None:
                 self._send_again(waiting.values())
                 next_sending = time.monotonic() + self._patience.rebroadcast
-            self._sleep(self._patience.poll)
+            again = False
         return endings
 
     def _look(self, waiting: dict[int, Sent], endings: Endings, height: int | None) -> None:

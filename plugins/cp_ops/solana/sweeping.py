@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.configuration import SolanaConfiguration
+    from cp_ops.solana.configuration import Commitment, SolanaConfiguration
     from cp_ops.solana.planner import Move
     from cp_ops.solana.rpc import Rpc
     from cp_ops.solana.second_look import SecondLook
@@ -86,6 +86,7 @@ class Sweeper:
         self._identifiers = configuration.tables.identifiers()
         self._strikes: Counter[int] = Counter()
         self._result = Swept()
+        self._opening: list[Sent] = []
         self.account = Account()
 
     def sweep(self, moves: Sequence[Move], chain: dict[str, WalletOnChain]) -> Swept:
@@ -116,13 +117,15 @@ class Sweeper:
         again: list[Move] = []
         for start in range(0, len(packs), WAVE):
             wave = self._claim_and_sign(packs[start : start + WAVE])
-            first = self._sender.first(one for one, _ in wave.values())
+            preflight: Commitment | None = "processed" if self._opening else None
+            first = self._sender.first((one for one, _ in wave.values()), preflight=preflight)
             for number, error in first.rejected.items():
                 again += self._blame(wave.pop(number)[1], error.err, error)
             sent |= wave
             self._run.progress(f"{len(sent)} transactions sent")
         self._result.transactions += len(sent)
-        endings = self._sender.follow([one for one, _ in sent.values()])
+        endings = self._sender.follow([*self._opening, *(one for one, _ in sent.values())])
+        self._require_opened(endings)
         for number, err in endings.failed.items():
             again += self._blame(
                 sent[number][1], err, TransactionRejectedError(err, f"landed with error {err}")
@@ -272,7 +275,11 @@ class Sweeper:
         return min(price, self._configuration.max_priority_fee)
 
     def _open_receiver_accounts(self, moves: Iterable[Move], toll: Toll) -> None:
-        """Open the receiver's token accounts that are missing, before anything is sent to them."""
+        """Open the receiver's token accounts that are missing, before anything is sent to them.
+
+        Once the chain shows them, the transfers follow: they are tried on that state. Should the chain drop the block,
+        they land with an error, and are sent again.
+        """
         wanted = {holding.mint for move in moves for holding in move.tokens} - self._opened
         closed = sorted(mint for mint in wanted if not self._around.receiver_accounts[mint][1])
         for start in range(0, len(closed), 4):
@@ -285,17 +292,24 @@ class Sweeper:
             signed = sign(pack, {}, self._configuration.fee_payer, blockhash, self._around)
             with self._run.write() as tx:
                 sent = self._write_down(tx.with_identifiers(self._identifiers), [signed])
-            rejected = self._sender.first(one for one, _ in sent.values()).rejected
-            endings = self._sender.follow(one for one, _ in sent.values() if one.id not in rejected)
-            _require_landed(endings, rejected, self._payer)
+            ((one, _),) = sent.values()
+            for error in self._sender.first([one]).rejected.values():
+                raise self._not_opened(error)
             self._result.transactions += 1
+            self._opening.append(one)
+            if not self._sender.appear([one]):
+                self._require_opened(self._sender.follow(self._opening))
         self._opened |= wanted
 
+    def _require_opened(self, endings: Endings) -> None:
+        for one in self._opening:
+            if one.id not in endings.landed:
+                raise self._not_opened(endings.failed.get(one.id))
+            endings.landed.discard(one.id)
+        self._opening.clear()
 
-def _require_landed(endings: Endings, rejected: dict[int, TransactionRejectedError], payer: str) -> None:
-    problem = next(iter(rejected.values()), None) or next(iter(endings.failed.values()), None)
-    if problem is not None or endings.expired or endings.undecided:
-        raise RemoteRefusedError(
+    def _not_opened(self, problem: object) -> RemoteRefusedError:
+        return RemoteRefusedError(
             f"the receiver's token accounts could not be opened: {problem or 'the chain did not take it in time'}. "
-            f"The fee payer {payer} pays their rent"
+            f"The fee payer {self._payer} pays their rent"
         )

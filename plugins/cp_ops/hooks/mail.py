@@ -10,6 +10,7 @@ from airflow.providers.smtp.hooks.smtp import SmtpHook
 
 from cp_ops.runtime.errors import (
     ConnectionInvalidError,
+    ConnectionMissingError,
     RemoteConnectionLostError,
     RemoteRefusedError,
     RemoteUnavailableError,
@@ -38,6 +39,7 @@ class SmtpServer:
     def connect(self) -> Iterator[_SmtpConnection]:
         """Open a connection for one batch.
 
+        :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         :raises RemoteUnavailableError: when the server cannot be reached.
         :raises RemoteRefusedError: when it refuses the credentials.
         """
@@ -50,7 +52,7 @@ class SmtpServer:
             raise translate(error, doing=f"connection {self._conn_id}") from None
         except AirflowException as error:
             if "not found" in str(error):
-                raise ConnectionInvalidError(f"Airflow connection {self._conn_id!r} is not defined") from None
+                raise ConnectionMissingError(self._conn_id, "its host is the mail server") from None
             raise RemoteUnavailableError(f"connection {self._conn_id}: mail server not reachable") from None
         client = hook._smtp_client  # noqa: SLF001 - the hook's public way to send is unfit, see above
         if not isinstance(client, smtplib.SMTP):

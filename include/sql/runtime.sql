@@ -74,12 +74,12 @@ SELECT id, holder, attempt, started_at AT TIME ZONE 'UTC' AS started_at
 FROM cp_ops.job_run
 WHERE command = %(command)s AND scope = %(scope)s AND state = 'running' AND NOT dry_run
 
--- name: record_skipped_run
+-- name: record_refused_run
 -- Keep a run that did not start because another one holds the lease.
 INSERT INTO cp_ops.job_run
     (command, scope, dry_run, state, holder, attempt, requested_by, options, started_at, expires_at, finished_at,
      outcome, error)
-VALUES (%(command)s, %(scope)s, %(dry_run)s, 'skipped', %(holder)s, %(attempt)s, %(requested_by)s, %(options)s,
+VALUES (%(command)s, %(scope)s, %(dry_run)s, %(state)s, %(holder)s, %(attempt)s, %(requested_by)s, %(options)s,
         now(), now(), now(), %(outcome)s, %(error)s)
 RETURNING id
 
@@ -91,6 +91,14 @@ SELECT id FROM cp_ops.job_run WHERE id = %(fence)s AND state = 'running' FOR KEY
 -- Prolong the lease; no row when another run has taken over.
 UPDATE cp_ops.job_run SET expires_at = clock_timestamp() + make_interval(secs => %(ttl)s)
 WHERE id = %(fence)s AND state = 'running'
+
+-- name: wait_at_most
+-- Do not wait longer than this for a lock, in this transaction.
+SELECT set_config('lock_timeout', %(seconds)s::text || 's', true)
+
+-- name: wait_for_fence
+-- Wait for the end of every transaction that holds the fence.
+SELECT id FROM cp_ops.job_run WHERE id = %(fence)s FOR UPDATE
 
 -- name: finish_run
 -- Record how the run ended, which frees its lease; no row when another run has taken over.

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cp_ops.hooks.stripe_api import StripeApiHook
-from cp_ops.runtime.errors import ConnectionInvalidError
+from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError, Verdict
 
 
 @pytest.fixture
@@ -40,11 +40,14 @@ def test_what_is_wrong_is_named_and_nothing_is_called(connect, stripe, definitio
         connect(**definition)
     assert sum(stripe.calls.received.values()) == 0
     assert "hunter2" not in str(caught.value)
+    assert caught.value.verdict is Verdict.FAIL
 
 
 def test_a_missing_connection_says_what_to_create(monkeypatch, metadata_db):
     monkeypatch.delenv("AIRFLOW_CONN_STRIPE_DEFAULT", raising=False)
-    with pytest.raises(ConnectionInvalidError, match="is not defined"):
+    with pytest.raises(
+        ConnectionMissingError, match=r"is not defined, or .* its password is Stripe's API key"
+    ):
         StripeApiHook().get_conn()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cp_ops.privacy.webhook_cleanup import CleanupWebhookEvents
-from cp_ops.runtime.errors import CapExceededError, OptionsError
+from cp_ops.runtime.errors import CapExceededError, OptionsError, RowsFailedError
 
 PROVIDERS = {
     "stripe": "finance_stripe_webhook_events",
@@ -125,3 +125,29 @@ def test_one_audit_event_per_firm_tells_what_was_deleted(runner, owner, firm):
     rows = owner.execute("SELECT firm_id, category, action, metadata FROM firm_audit_events").fetchall()
     assert [(row[0], row[1], row[2]) for row in rows] == [(firm.id, "PURGE", "cleanup_webhook_events.run")]
     assert rows[0][3]["stripe_deleted"] == 1
+
+
+def test_a_table_whose_rows_a_deployments_own_table_refers_to_fails_alone(runner, firm, owner):
+    """The application's foreign keys are checked at COMMIT, as Django makes them."""
+    owner.execute(
+        "CREATE TABLE own_extension"
+        " (event_id bigint REFERENCES finance_stripe_webhook_events DEFERRABLE INITIALLY DEFERRED)"
+    )
+    owner.execute("INSERT INTO own_extension SELECT id FROM finance_stripe_webhook_events")
+    before = {provider: events(owner, provider) for provider in PROVIDERS}
+
+    with pytest.raises(RowsFailedError, match=r"finance_stripe_webhook_events:firm:\d+: commit: refused"):
+        runner(CleanupWebhookEvents())
+
+    assert {provider: before[provider] - events(owner, provider) for provider in PROVIDERS} == {
+        "stripe": 0,
+        "square": 1,
+        "docusign": 1,
+        "sms": 1,
+    }
+    assert (runner.last.failed, runner.last.done) == (1, 3)
+    [failure] = runner.last.failures
+    assert failure.reason == (
+        "commit: refused by the database (ForeignKeyViolation 23503 table own_extension"
+        " constraint own_extension_event_id_fkey)"
+    )

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cp_ops.crm.stale_deals import CheckStaleDeals
-from cp_ops.runtime.errors import AlreadyRunningError, DatabaseUnavailableError, LeaseLostError
+from cp_ops.runtime.errors import (
+    AlreadyRunningError,
+    DatabaseUnavailableError,
+    EarlierAttemptRunningError,
+    LeaseLostError,
+    StatementFailedError,
+    Verdict,
+)
 from sandbox.application import REPOSITORY
 from tests.integration.scripted_job import ScriptedJob, note_on_firms
 
@@ -271,16 +278,30 @@ def test_a_retry_of_the_same_task_waits_for_the_expiry_instead_of_skipping(runne
     assert firm.row()["notes"] == "retry"
 
 
-def test_a_retry_skips_when_its_first_attempt_goes_on_beating(runner, firm, runs, monkeypatch):
+def test_a_retry_whose_first_attempt_goes_on_beating_fails_and_may_be_tried_again(
+    runner, firm, runs, monkeypatch
+):
+    """Nothing was done and nothing will say so: a skip would be green."""
     monkeypatch.setattr("cp_ops.runtime.lease.BEAT", 1)
     runner.lease_ttl = 2
+    refused = []
 
     def script(run):
-        with pytest.raises(AlreadyRunningError):
+        with pytest.raises(EarlierAttemptRunningError) as caught:
             runner(ScriptedJob(), holder="task", attempt=2)
+        refused.append((str(caught.value), caught.value.verdict, runner.last))
 
     runner(ScriptedJob(script), holder="task", attempt=1)
-    assert [state for state, _ in runs()] == ["success", "skipped"]
+    [(message, verdict, outcome)] = refused
+    assert message.startswith("scripted: attempt 1 of this task still runs, since ")
+    assert verdict is Verdict.RETRY
+    assert (outcome.error, dict(outcome.skip_reasons)) == (message, {})
+    assert runs() == [("success", "task"), ("failed", "task")]
+    with runner.connect() as connection:
+        kept = connection.execute(
+            "SELECT error, outcome->>'error' FROM cp_ops.job_run WHERE attempt = 2"
+        ).fetchone()
+    assert kept == (message, message)
 
 
 KILLED_JOB = """
@@ -362,3 +383,32 @@ def test_a_dry_run_cannot_open_a_writing_transaction(runner, firm):
     with pytest.raises(Exception, match="scripted: unexpected error"):
         runner(ScriptedJob(lambda run: note_on_firms(run, "x")), dry_run=True)
     assert firm.row()["notes"] == ""
+
+
+def test_a_constraint_that_is_checked_at_commit_is_refused_like_a_statement(runner, firm, runs):
+    def script(run):
+        with (
+            pytest.raises(
+                StatementFailedError, match=r"^commit: refused by the database \(ForeignKeyViolation 23503"
+            ),
+            run.write() as tx,
+        ):
+            tx.connection.execute(
+                "INSERT INTO crm_deal_alert_recipients (dealalert_id, user_id) VALUES (999, 999)"
+            )
+        note_on_firms(run, "goes on")
+
+    runner(ScriptedJob(script), holder="deferred")
+    assert firm.row()["notes"] == "goes on"
+    assert runs() == [("success", "deferred")]
+
+
+def test_an_own_error_leaves_a_transaction_as_it_is(runner, firm):
+    error = LeaseLostError("as it is")
+
+    def script(run):
+        with pytest.raises(LeaseLostError) as caught, run.write():
+            raise error
+        assert caught.value is error
+
+    runner(ScriptedJob(script))

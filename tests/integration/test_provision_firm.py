@@ -17,7 +17,7 @@ import pytest
 
 from cp_ops.firms.provision import ProvisionFirm
 from cp_ops.mail.delivery import DeliverMail
-from cp_ops.runtime.errors import AlreadyRunningError, ConnectionInvalidError, OptionsError, SettingError
+from cp_ops.runtime.errors import AlreadyRunningError, ConnectionMissingError, OptionsError, SettingError
 from tests.integration.killed import let_leases_expire, run_killed
 
 PASSWORD = "correct horse battery staple 9"
@@ -390,9 +390,9 @@ def test_a_failure_inside_the_transaction_leaves_nothing_but_the_log_row(runner,
 
 def test_a_reference_to_no_connection_fails_before_anything_is_written(runner, db):
     def missing(_):
-        raise ConnectionInvalidError("admin_password_ref: there is no Airflow connection of this id")
+        raise ConnectionMissingError(None, "option admin_password_ref names it")
 
-    with pytest.raises(ConnectionInvalidError):
+    with pytest.raises(ConnectionMissingError):
         runner(ProvisionFirm(missing), **ACME, admin_password_ref="nothing_there")
     assert what_is_there(db, "acme-consulting") == {}
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from cp_ops.hooks.kms import AwsKms, field_encryption
 from cp_ops.runtime.errors import (
     ConnectionInvalidError,
+    ConnectionMissingError,
     RemoteRefusedError,
     RemoteUnavailableError,
     SettingError,
+    Verdict,
 )
 from cp_ops.runtime.field_encryption import (
     FieldEncryption,
@@ -161,15 +163,21 @@ def test_the_local_master_key_is_a_connections_password(monkeypatch):
     assert encryption.decrypt(APPLICATION.encrypt("a", "default-key"), encryption.key_id("")) == "a"
 
 
-@pytest.mark.parametrize("connection", [None, '{"conn_type": "generic"}'])
-def test_without_a_master_key_the_error_says_what_to_create(monkeypatch, connection):
-    if connection:
-        monkeypatch.setenv("AIRFLOW_CONN_NO_KEY", connection)
-    with pytest.raises(ConnectionInvalidError, match="'no_key' is not defined or has no password"):
+def test_a_connection_without_a_master_key_is_a_persons_work(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_NO_KEY", '{"conn_type": "generic"}')
+    with pytest.raises(
+        ConnectionInvalidError, match=r"'no_key' has no password: .* LOCAL_KMS_MASTER_KEY"
+    ) as caught:
+        field_encryption(Settings(), kms_conn_id="no_key")
+    assert caught.value.verdict is Verdict.FAIL
+
+
+def test_without_the_master_keys_connection_the_error_says_what_it_should_be():
+    with pytest.raises(ConnectionMissingError, match=r"'no_key' is not defined, or .* LOCAL_KMS_MASTER_KEY"):
         field_encryption(Settings(), kms_conn_id="no_key")
 
 
 def test_aws_needs_no_master_key_but_its_connection(monkeypatch):
     encryption = field_encryption(Settings(kms_backend="aws"), kms_conn_id="no_key", aws_conn_id="no_aws")
-    with pytest.raises(ConnectionInvalidError, match="'no_aws' is not defined"):
+    with pytest.raises(ConnectionMissingError, match="'no_aws' is not defined"):
         encryption.decrypt("enc::YWJj", "k")

@@ -18,7 +18,7 @@ from cp_ops.finance.package_plan import (
     plan_package_invoices,
 )
 from cp_ops.runtime.audit import Category
-from cp_ops.runtime.errors import OptionsError, RowFailedError, StatementFailedError, translate
+from cp_ops.runtime.errors import OptionsError, RowFailedError, StatementFailedError
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.money import Money, exponent, totals
 from cp_ops.runtime.options import FirmOptions
@@ -160,17 +160,12 @@ class GeneratePackageInvoices(Job[GeneratePackageInvoicesOptions]):
 
     def _issue(self, run: JobRun, tenant: Tenant, batch: Sequence[Action]) -> None:
         """Insert a batch; one that the database refuses is halved until the invoices at fault stand alone."""
-        import psycopg
-
         try:
             with run.write(tenant) as tx:
                 issued = tx.rows("insert_package_invoices", now=run.now, **_columns(batch))
-        except (StatementFailedError, psycopg.Error) as error:
-            meaning = translate(error, doing="insert_package_invoices")
-            if not isinstance(meaning, StatementFailedError):
-                raise meaning from None
+        except StatementFailedError as error:
             if len(batch) == 1:
-                run.fail(batch[0].target, meaning)
+                run.fail(batch[0].target, error)
                 return
             middle = len(batch) // 2
             self._issue(run, tenant, batch[:middle])

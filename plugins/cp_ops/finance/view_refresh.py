@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import Field
 
 from cp_ops.finance.view_refresh_plan import CLOSE, REFRESH, Concurrently, ReportingView, plan_refresh
-from cp_ops.runtime.errors import CpOpsError, DatabaseUnavailableError, LeaseLostError, translate
+from cp_ops.runtime.errors import CpOpsError, DatabaseUnavailableError, LeaseLostError
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.preflight import Table
@@ -102,8 +102,6 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
             self._refresh(run, action)
 
     def _refresh(self, run: JobRun, action: Action) -> None:
-        import psycopg
-
         view, concurrently = action.target, bool(action.data["concurrently"])
         log_id = self._begin(run, view)
         try:
@@ -112,12 +110,11 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
                 tx.execute(f"refresh_{view}{'_concurrently' if concurrently else ''}")
             with run.read() as tx:
                 counted = tx.one(f"count_{view}")
-        except (CpOpsError, psycopg.Error) as error:
-            meaning = translate(error, doing=f"refresh of {view}")
-            if isinstance(meaning, LeaseLostError | DatabaseUnavailableError):
-                raise meaning from None
-            self._finish(run, log_id, "failed", error=str(meaning))
-            run.fail(view, meaning)
+        except (LeaseLostError, DatabaseUnavailableError):
+            raise
+        except CpOpsError as error:
+            self._finish(run, log_id, "failed", error=str(error))
+            run.fail(view, error)
             return
         rows = counted["rows"] if counted else 0
         seconds = self._finish(run, log_id, "success", rows=rows)

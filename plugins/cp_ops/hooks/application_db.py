@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-from cp_ops.runtime.errors import ConnectionInvalidError, translate
+from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError, translate
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,7 +23,7 @@ class ApplicationDbHook(PostgresHook):
 
     :param conn_id: an Airflow connection of type postgres.
     :param application_name: shown in pg_stat_activity; the task's name.
-    :param statement_timeout: seconds; a statement never outlives its task.
+    :param statement_timeout: seconds, for the server: its own limit, should nobody be left to cancel the statement.
     """
 
     default_conn_name = "cp_app"
@@ -38,7 +38,7 @@ class ApplicationDbHook(PostgresHook):
     def connect(self) -> psycopg.Connection[Any]:
         """Open a connection in autocommit mode; transactions are opened where they are meant.
 
-        :raises ConnectionInvalidError: when the connection is not defined.
+        :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         :raises DatabaseUnavailableError: when the database cannot be reached.
         """
         import psycopg
@@ -47,9 +47,9 @@ class ApplicationDbHook(PostgresHook):
         try:
             connection: Any = self.get_conn()
         except AirflowNotFoundException:
-            raise ConnectionInvalidError(
-                f"Airflow connection {self.get_conn_id()!r} is not defined: create it with type postgres, "
-                "pointing at ConsultantPro's database (README, Connections)"
+            raise ConnectionMissingError(
+                self.get_conn_id(),
+                "its type is postgres, it points at ConsultantPro's database (README, Connections)",
             ) from None
         except psycopg.Error as error:
             raise translate(error, doing=f"connection {self.get_conn_id()}") from None

@@ -8,12 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.hooks.object_store import aws_client
-from cp_ops.runtime.errors import ConnectionInvalidError, translate
+from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError, translate
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms, UndecryptableError
 
 if TYPE_CHECKING:
     from cp_ops.runtime.settings import Settings
 
+MASTER_KEY = (
+    "its type is generic, its password the application's LOCAL_KMS_MASTER_KEY; or set [cp_ops] kms_backend to aws "
+    "(README, Connections)"
+)
 CLOSED = {
     "InvalidCiphertextException": "KMS does not recognise the stored value",
     "IncorrectKeyException": "the stored value was encrypted with another key",
@@ -43,7 +47,7 @@ class AwsKms:
     def client(self) -> Any:
         """The boto3 client.
 
-        :raises ConnectionInvalidError: when the connection is not defined.
+        :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         """
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
@@ -82,7 +86,8 @@ def field_encryption(
     """Build the field encryption that the settings describe.
 
     :param kms_conn_id: the connection whose password is the local master key, LOCAL_KMS_MASTER_KEY.
-    :raises ConnectionInvalidError: when the local backend is set and there is no such connection, or no password in it.
+    :raises ConnectionMissingError: when the local backend is set and its connection is not defined, or cannot be read.
+    :raises ConnectionInvalidError: when that has no password.
     """
     if settings.kms_backend == "aws":
         return FieldEncryption(AwsKms(aws_conn_id), settings.default_firm_kms_key_id)
@@ -92,10 +97,7 @@ def field_encryption(
     try:
         password = BaseHook.get_connection(kms_conn_id).password
     except AirflowNotFoundException:
-        password = None
+        raise ConnectionMissingError(kms_conn_id, MASTER_KEY) from None
     if not password:
-        raise ConnectionInvalidError(
-            f"Airflow connection {kms_conn_id!r} is not defined or has no password: create it with type generic and the "
-            "application's LOCAL_KMS_MASTER_KEY as password, or set [cp_ops] kms_backend to aws (README, Connections)"
-        )
+        raise ConnectionInvalidError(f"Airflow connection {kms_conn_id!r} has no password: {MASTER_KEY}")
     return FieldEncryption(LocalKms(password), settings.default_firm_kms_key_id)

@@ -11,6 +11,7 @@ from airflow.providers.smtp.hooks.smtp import SmtpHook
 from cp_ops.mail.server import MailingDeferredError, MailingRefusedError
 from cp_ops.runtime.errors import (
     ConnectionInvalidError,
+    ConnectionMissingError,
     RemoteConnectionLostError,
     RemoteRefusedError,
     RemoteUnavailableError,
@@ -43,6 +44,7 @@ class SmtpServer:
     def connect(self) -> Iterator[_SmtpConnection]:
         """Open a connection for one batch.
 
+        :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         :raises RemoteUnavailableError: when the server cannot be reached.
         :raises MailingRefusedError: when it refuses the credentials.
         """
@@ -57,7 +59,7 @@ class SmtpServer:
             raise translate(error, doing=f"connection {self._conn_id}") from None
         except AirflowException as error:
             if "not found" in str(error):
-                raise ConnectionInvalidError(f"Airflow connection {self._conn_id!r} is not defined") from None
+                raise ConnectionMissingError(self._conn_id, "its host is the mail server") from None
             raise RemoteUnavailableError(f"connection {self._conn_id}: mail server not reachable") from None
         client = hook._smtp_client  # noqa: SLF001 - the hook's public way to send is unfit, see above
         if not isinstance(client, smtplib.SMTP):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.runtime.errors import ConnectionInvalidError, translate
+from cp_ops.runtime.errors import ConnectionMissingError, translate
 from cp_ops.runtime.object_store import Presence, StoredObject
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class S3ObjectStore:
     def client(self) -> Any:
         """The boto3 client.
 
-        :raises ConnectionInvalidError: when the connection is not defined.
+        :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         """
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
@@ -124,7 +124,7 @@ def full_object_sha256(encoded: str | None, checksum_type: str | None) -> str | 
 def aws_client(hook_class: Any, conn_id: str, purpose: str, **kwargs: Any) -> Any:
     """Build a boto3 client from an Airflow connection of type aws, retrying in botocore's standard mode.
 
-    :raises ConnectionInvalidError: when the connection is not defined: never ambient credentials by accident.
+    :raises ConnectionMissingError: when the connection is not defined, or cannot be read: never ambient credentials by accident.
     """
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -133,9 +133,7 @@ def aws_client(hook_class: Any, conn_id: str, purpose: str, **kwargs: Any) -> An
     try:
         BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
-        raise ConnectionInvalidError(
-            f"Airflow connection {conn_id!r} is not defined: create it with type aws, {purpose} (README, Connections)"
-        ) from None
+        raise ConnectionMissingError(conn_id, f"its type is aws, {purpose} (README, Connections)") from None
     hook = hook_class(aws_conn_id=conn_id, **kwargs)
     retries = Config(
         retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=10, read_timeout=30

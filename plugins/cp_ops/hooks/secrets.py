@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cp_ops.runtime.errors import ConnectionInvalidError
+from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError
 
 
 def connection_password(conn_id: str, *, named_by: str) -> str:
@@ -10,7 +10,8 @@ def connection_password(conn_id: str, *, named_by: str) -> str:
 
     :param named_by: the option that named the connection; the id itself stays out of the message, as somebody may
         have put the password there.
-    :raises ConnectionInvalidError: when the connection is not defined or has no password.
+    :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
+    :raises ConnectionInvalidError: when it has no password.
     """
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -18,7 +19,7 @@ def connection_password(conn_id: str, *, named_by: str) -> str:
     try:
         password = BaseHook.get_connection(conn_id).password
     except AirflowNotFoundException:
-        raise ConnectionInvalidError(f"{named_by}: there is no Airflow connection of this id") from None
+        raise ConnectionMissingError(None, f"option {named_by} names it") from None
     if not password:
         raise ConnectionInvalidError(f"{named_by}: the Airflow connection of this id has no password")
     return str(password)

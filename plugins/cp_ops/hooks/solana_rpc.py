@@ -10,7 +10,12 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.hooks.json_rpc import BLOCK_UNKNOWN, REFUSALS, Busy, JsonRpc, RpcError, parts
-from cp_ops.runtime.errors import ConnectionInvalidError, RemoteConnectionLostError, RemoteRefusedError
+from cp_ops.runtime.errors import (
+    ConnectionInvalidError,
+    ConnectionMissingError,
+    RemoteConnectionLostError,
+    RemoteRefusedError,
+)
 from cp_ops.solana.configuration import SolanaConfiguration
 from cp_ops.solana.rpc import Account, Blockhash, SignatureInfo, SignatureStatus, TransactionRejectedError
 
@@ -175,7 +180,8 @@ class SolanaRpc(JsonRpc):
 def connect(conn_id: str) -> SolanaConfiguration:
     """Read and check Airflow connection `conn_id`.
 
-    :raises ConnectionInvalidError: when it is not defined, or naming the first wrong field.
+    :raises ConnectionMissingError: when it is not defined, or cannot be read.
+    :raises ConnectionInvalidError: naming the first wrong field.
     """
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -184,9 +190,8 @@ def connect(conn_id: str) -> SolanaConfiguration:
     try:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
-        raise ConnectionInvalidError(
-            f"Airflow connection {conn_id!r} is not defined: its host is the RPC node's URL, its password the fee "
-            "payer's key (docs/solana.md)"
+        raise ConnectionMissingError(
+            conn_id, "its host is the RPC node's URL, its password the fee payer's key (docs/solana.md)"
         ) from None
     try:
         extra = connection.extra_dejson

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from cp_ops.hooks.rate_limit import CallLimiter
-from cp_ops.runtime.errors import ConnectionInvalidError
+from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError
 
 if TYPE_CHECKING:
     from cp_ops.hooks.stripe_client import StripeApi
@@ -42,6 +42,7 @@ class StripeApiHook(BaseHook):
     def get_conn(self) -> StripeApi:
         """Give the client; nothing is called yet.
 
+        :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         :raises ConnectionInvalidError: naming what the connection lacks, before the first call.
         """
         from cp_ops.hooks.stripe_client import StripeApi
@@ -63,9 +64,7 @@ class StripeApiHook(BaseHook):
         try:
             connection = self.get_connection(self.conn_id)
         except AirflowNotFoundException:
-            raise ConnectionInvalidError(
-                f"Airflow connection {self.conn_id!r} is not defined: create it with Stripe's API key as password"
-            ) from None
+            raise ConnectionMissingError(self.conn_id, "its password is Stripe's API key") from None
         key = (connection.password or "").strip()
         if not KEY.fullmatch(key):
             what = "is a publishable key" if key.startswith("pk_") else "is no API key" if key else "is empty"

@@ -14,7 +14,7 @@ from cp_ops.operators.links import OperationsLink
 from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, SettingError
 from cp_ops.runtime.lease import Identity
 from cp_ops.runtime.outcome import Outcome
-from cp_ops.runtime.process import die_with_parent
+from cp_ops.runtime.process import die_with, maker_of
 from cp_ops.runtime.runner import run_job
 from cp_ops.runtime.settings import Settings
 
@@ -129,9 +129,13 @@ def _progress(context: Context) -> Callable[[str], None]:
 
 
 def _tie_to_worker() -> None:
-    """Die with the worker, except under `dag.test()`, where the task runs inside the caller's own process."""
+    """Die with the worker, except under `dag.test()`, where the task runs inside the caller's own process.
+
+    The worker is the process that made the socket pair between it and the task, just before it forked: the parent's pid
+    may be another one by now, when the worker was killed while the task's process was still parsing the DAG file.
+    """
     from airflow.sdk.execution_time import task_runner
 
-    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    comms: Any = getattr(task_runner, "SUPERVISOR_COMMS", None)
     if comms is not None and not type(comms).__name__.startswith("InProcess"):
-        die_with_parent(os.getppid())
+        die_with(maker_of(comms.socket) or os.getppid())

@@ -11,7 +11,7 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from cp_ops.operators.base import JobOperator
-from cp_ops.runtime.errors import ConnectionInvalidError, OptionsError
+from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.outcome import ALREADY_RUNNING, Outcome
 from cp_ops.solana.announcing import AnnouncePayments
 from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
@@ -74,10 +74,7 @@ class SolanaWalletOperator(JobOperator):
         """Build the job with its client; a wrong connection ends the task before the first call."""
         from cp_ops.hooks.solana_rpc import SolanaRpc, connect
 
-        try:
-            return self.job_class(connect(self.solana_conn_id), SolanaRpc)
-        except ConnectionInvalidError as error:
-            raise AirflowFailException(str(error)) from None
+        return self.job_class(connect(self.solana_conn_id), SolanaRpc)
 
     def _options(self, context: Context) -> JobOptions:
         if self.shared_options is None:
@@ -149,11 +146,9 @@ class AnnouncePaymentsOperator(JobOperator):
         """Build the job."""
         from cp_ops.hooks.payment_webhook import PaymentWebhook
 
-        try:
-            webhook = PaymentWebhook.of_connection(self.webhook_conn_id)
-        except ConnectionInvalidError as error:
-            raise AirflowFailException(str(error)) from None
-        return AnnouncePayments(_TaskAssets(self._context), webhook)
+        return AnnouncePayments(
+            _TaskAssets(self._context), PaymentWebhook.of_connection(self.webhook_conn_id)
+        )
 
 
 class _TaskAssets:

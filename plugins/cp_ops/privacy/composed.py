@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.runtime.errors import translate
+from cp_ops.runtime.database import translated
 from cp_ops.runtime.statements import statements
 
 if TYPE_CHECKING:
@@ -50,15 +50,11 @@ class ComposedStatements:
 
         :param doing: what the statement is for; the start of an error's message.
         """
-        import psycopg
         from psycopg.rows import dict_row
 
         self._outcome.statements += 1
-        try:
-            with self._connection.cursor(row_factory=dict_row) as cursor:
-                return cursor.execute(query, params).fetchall()
-        except psycopg.Error as error:
-            raise translate(error, doing=doing) from None
+        with translated(doing), self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, params).fetchall()
 
     def count(self, doing: str, query: sql.Composed, params: Mapping[str, Any]) -> int:
         """Run a query for a number: its column ``rows``."""
@@ -66,22 +62,12 @@ class ComposedStatements:
 
     def execute(self, doing: str, query: sql.Composed, params: Mapping[str, Any]) -> int:
         """Run a statement and give the number of rows that it touched."""
-        import psycopg
-
         self._outcome.statements += 1
-        try:
-            with self._connection.cursor() as cursor:
-                return cursor.execute(query, params).rowcount
-        except psycopg.Error as error:
-            raise translate(error, doing=doing) from None
+        with translated(doing), self._connection.cursor() as cursor:
+            return cursor.execute(query, params).rowcount
 
     def lines(self, doing: str, query: sql.Composed, params: Mapping[str, Any]) -> Iterator[Line]:
         """Run a ``COPY ... TO STDOUT`` and give its lines as they come."""
-        import psycopg
-
         self._outcome.statements += 1
-        try:
-            with self._connection.cursor() as cursor, cursor.copy(query, params) as copy:
-                yield from copy
-        except psycopg.Error as error:
-            raise translate(error, doing=doing) from None
+        with translated(doing), self._connection.cursor() as cursor, cursor.copy(query, params) as copy:
+            yield from copy

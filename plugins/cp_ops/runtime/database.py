@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 
     from cp_ops.runtime.outcome import Outcome
 
+log = logging.getLogger(__name__)
+
 Row = TypeVar("Row")
 STREAM_CHUNK = 2_000
 """Rows that a streamed read fetches at a time."""
+CANCEL_SECONDS = 5
+"""How long to try to cancel a statement; then its connection is closed without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,77 @@ class Tenant:
 
     firm_ids: tuple[int, ...]
     guard: int | None = None
+
+
+@contextmanager
+def transaction(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Open a transaction, or a savepoint in an open one; an interrupted one leaves nothing at the server.
+
+    :raises CpOpsError: for what the driver raises, also at COMMIT, where deferred constraints are checked.
+    """
+    import psycopg
+
+    doing = "begin"
+    try:
+        with (
+            ended_when_interrupted(connection),  # at BEGIN and COMMIT, too
+            connection.transaction(),
+            ended_when_interrupted(connection),  # before psycopg tries to roll back
+        ):
+            doing = "statement"
+            yield
+            doing = "commit"
+    except psycopg.Error as error:
+        raise _interruption(error) or translate(error, doing=doing) from None
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the driver's errors into ours.
+
+    :param doing: what was being done; the start of the message.
+    """
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _interruption(error) or translate(error, doing=doing) from None
+
+
+@contextmanager
+def ended_when_interrupted(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Leave no statement executing when an exception strikes while the driver waits for its result.
+
+    psycopg cancels a statement on KeyboardInterrupt and SystemExit only. A task's timeout is another exception: the
+    statement would go on at the server, its transaction would stay open, and whatever is sent next would fail.
+    """
+    try:
+        yield
+    except BaseException:
+        end_interrupted(connection)
+        raise
+
+
+def end_interrupted(connection: psycopg.Connection[Any]) -> None:
+    """Cancel the statement that a connection is still executing, and close the connection: nothing of it commits."""
+    from psycopg.pq import TransactionStatus
+
+    if connection.closed or connection.info.transaction_status is not TransactionStatus.ACTIVE:
+        return
+    try:
+        connection.cancel_safe(timeout=CANCEL_SECONDS)
+    except Exception as error:  # noqa: BLE001 - what interrupted it matters more
+        log.warning("the interrupted statement could not be cancelled: %s", type(error).__name__)
+    connection.close()
+
+
+def _interruption(error: BaseException) -> BaseException | None:
+    """Give the timeout, or whatever is no error of a program, that a driver's error came after and would hide."""
+    context = error.__context__
+    while context is not None and (isinstance(context, Exception | GeneratorExit)):
+        context = context.__context__
+    return context
 
 
 class Transaction:
@@ -125,7 +201,7 @@ class Transaction:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Keep the transaction usable when what is inside fails: one bad row never stops the others."""
-        with self.connection.transaction():
+        with transaction(self.connection):
             yield
 
     def _query(self, statement: Statement) -> bytes | sql.Composed:
@@ -138,14 +214,10 @@ class Transaction:
 
     @contextmanager
     def _running(self, name: str) -> Iterator[Statement]:
-        import psycopg
-
         statement = statements(self._domain)[name]
         self._outcome.statements += 1
-        try:
+        with translated(str(statement)):
             yield statement
-        except psycopg.Error as error:
-            raise translate(error, doing=str(statement)) from None
 
 
 def _factory(row: Callable[..., Any] | None) -> Any:

@@ -49,7 +49,21 @@ class SettingError(CpOpsError):
 
 
 class ConnectionInvalidError(CpOpsError):
-    """An Airflow connection that the job needs is missing or incomplete."""
+    """An Airflow connection that the job needs is incomplete or wrong."""
+
+
+class ConnectionMissingError(ConnectionInvalidError):
+    """Airflow gave no connection of this id: it is not defined, or the secrets backend or API server did not answer."""
+
+    verdict = Verdict.RETRY
+
+    def __init__(self, conn_id: str | None, definition: str) -> None:
+        """Say what the connection should be.
+
+        :param conn_id: None where the id may be no id, but a secret that somebody put in its place.
+        """
+        named = f"Airflow connection {conn_id!r}" if conn_id else "an Airflow connection"
+        super().__init__(f"{named} is not defined, or Airflow could not read it just now: {definition}")
 
 
 class PreflightError(CpOpsError):
@@ -76,6 +90,13 @@ class AlreadyRunningError(CpOpsError):
     """Another run of this command holds the lease."""
 
     verdict = Verdict.SKIP
+
+
+class EarlierAttemptRunningError(CpOpsError):
+    """An earlier attempt of this same task is still alive and holds the lease: nobody would report what it does."""
+
+    verdict = Verdict.RETRY
+    retry_delay = timedelta(minutes=5)
 
 
 class RowFailedError(CpOpsError):
@@ -186,6 +207,7 @@ FOREIGN: tuple[Foreign, ...] = (
     Foreign("stripe._error.APIConnectionError", RemoteConnectionLostError, "no answer from Stripe"),
     Foreign("stripe._error.APIError", RemoteUnavailableError, "Stripe is unavailable"),
     Foreign("stripe._error.StripeError", RemoteRefusedError, "Stripe refused the request"),
+    Foreign("airflow.sdk.exceptions.AirflowTaskTimeout", CpOpsError, "timed out"),
     Foreign("builtins.ConnectionError", RemoteUnavailableError, "connection refused or lost"),
     Foreign("builtins.TimeoutError", RemoteUnavailableError, "no answer in time"),
 )
@@ -200,7 +222,8 @@ def translate(error: BaseException, *, doing: str = "") -> CpOpsError:
     if isinstance(error, CpOpsError):
         return error
     rule = _rule_for(error)
-    means, reason = (rule.means, rule.reason) if rule else (CpOpsError, "unexpected error")
+    unlisted = "unexpected error" if isinstance(error, Exception) else "interrupted"
+    means, reason = (rule.means, rule.reason) if rule else (CpOpsError, unlisted)
     return means(": ".join(part for part in (doing, f"{reason} ({describe(error)})") if part))
 
 

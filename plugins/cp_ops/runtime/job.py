@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from cp_ops.runtime import audit, findings
-from cp_ops.runtime.database import Tenant, Transaction
+from cp_ops.runtime.database import Tenant, Transaction, transaction
 from cp_ops.runtime.firms import Firm, served_firms
 from cp_ops.runtime.options import JobOptions
 
@@ -144,7 +144,7 @@ class JobRun:
     def _transaction(self, tenant: Tenant | None) -> Iterator[Transaction]:
         if self.session.guarded and tenant is not None and tenant.guard is None:
             raise RuntimeError("under row-level security a transaction sees one firm: use tenants()")
-        with self._connection.transaction():
+        with transaction(self._connection):
             yield Transaction(self._connection, self._domain, self.outcome)
 
     def _see(self, tx: Transaction, tenant: Tenant | None) -> None:

@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.runtime.database import Transaction
-from cp_ops.runtime.errors import AlreadyRunningError, LeaseLostError
+from cp_ops.runtime.database import Transaction, transaction
+from cp_ops.runtime.errors import AlreadyRunningError, EarlierAttemptRunningError, LeaseLostError
 from cp_ops.runtime.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -116,12 +116,13 @@ def acquire(
 
     :param beginning: what the run's row holds from the start: command, scope, dry_run, holder, attempt, requested_by,
         options.
-    :raises AlreadyRunningError: naming the run that holds the lease.
+    :raises AlreadyRunningError: naming the run of somebody else that holds the lease.
+    :raises EarlierAttemptRunningError: when that earlier attempt is alive after all.
     """
     command, key = beginning["command"], {name: beginning[name] for name in ("command", "scope")}
     waited = 0.0
     while True:
-        with tx.connection.transaction():
+        with transaction(tx.connection):
             if not beginning["dry_run"]:
                 tx.execute("abandon_expired_runs", **key)
             row = tx.one("begin_run", **beginning, ttl=ttl)
@@ -130,9 +131,13 @@ def acquire(
         other = tx.one("running_run", **key)
         if other is None:
             continue
-        if other["holder"] != beginning["holder"] or waited > ttl + BEAT:
-            raise AlreadyRunningError(
-                f"already running: {command} is being run by {other['holder']} since {other['started_at']:%H:%M:%S} UTC"
+        since = f"since {other['started_at']:%H:%M:%S} UTC"
+        if other["holder"] != beginning["holder"]:
+            raise AlreadyRunningError(f"already running: {command} is being run by {other['holder']} {since}")
+        if waited > ttl + BEAT:
+            raise EarlierAttemptRunningError(
+                f"{command}: attempt {other['attempt']} of this task still runs, {since}; nothing was done. "
+                "Wait for it, or end its process, then run this task again"
             )
         log.info("%s: an earlier attempt of this task holds the lease; waiting until it expires", command)
         sleep(RECHECK)

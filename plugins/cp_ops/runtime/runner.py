@@ -7,8 +7,14 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.runtime.database import Transaction
-from cp_ops.runtime.errors import AlreadyRunningError, LeaseLostError, PreflightError, translate
+from cp_ops.runtime.database import Transaction, end_interrupted, ended_when_interrupted, transaction
+from cp_ops.runtime.errors import (
+    AlreadyRunningError,
+    EarlierAttemptRunningError,
+    LeaseLostError,
+    PreflightError,
+    translate,
+)
 from cp_ops.runtime.job import JobRun
 from cp_ops.runtime.lease import TTL, Identity, acquire
 from cp_ops.runtime.migrations import HEAD
@@ -33,6 +39,8 @@ RUNTIME_NEEDS = (
     Table("firm_audit_events", ("firm_id", "action", "timestamp", "metadata"), ("SELECT", "INSERT")),
 )
 """What every run uses of the application's tables."""
+FENCE_SECONDS = 10
+"""How long an interrupted run waits for the end of its transaction, before it leaves its lease to expire."""
 
 
 def _no_progress(_: str) -> None:
@@ -61,7 +69,7 @@ def run_job(  # noqa: PLR0913 - a run's whole surroundings
     outcome = outcome or Outcome(job.command, options.dry_run)
     started = time.monotonic()
     try:
-        with closing(connect()) as connection:
+        with closing(connect()) as connection, ended_when_interrupted(connection):
             tx = Transaction(connection, "runtime", outcome)
             session = inspect(tx, job.command, (*RUNTIME_NEEDS, *job.needs))
             _require_schema(tx, job.command)
@@ -84,6 +92,9 @@ def run_job(  # noqa: PLR0913 - a run's whole surroundings
             raise
         log.exception("%s stopped", job.command, exc_info=None if _may_hold_values(error) else error)
         raise meaning from None
+    except BaseException as interruption:
+        outcome.error = outcome.error or str(translate(interruption, doing=job.command))
+        raise
     finally:
         outcome.elapsed = time.monotonic() - started
     outcome.raise_for_failures()
@@ -94,23 +105,26 @@ def _run(
     job: Job[Any], run: JobRun, options: JobOptions, tx: Transaction, lease: Lease, started: float
 ) -> None:
     lease.start_heartbeat()
-    state = RunState.FAILED
+    failure: BaseException | None = None
     try:
-        job.run(run, options)
-        state = RunState.FAILED if run.outcome.failed else RunState.SUCCESS
-    except Exception as error:
-        run.outcome.error = str(translate(error, doing=job.command))
-        raise
-    finally:
-        lease.stop_heartbeat()
-        run.outcome.elapsed = time.monotonic() - started
-        _finish(tx, lease, run.outcome, state)
+        try:
+            job.run(run, options)
+        finally:
+            lease.stop_heartbeat()
+            run.outcome.elapsed = time.monotonic() - started
+        _finish(tx, lease, run.outcome, RunState.FAILED if run.outcome.failed else RunState.SUCCESS)
+    except BaseException as error:  # noqa: BLE001 - raised again below, when it is recorded
+        failure = error
+    if failure is not None:
+        run.outcome.error = str(translate(failure, doing=job.command))
+        _finish_failed(tx, lease, run.outcome)
+        raise failure
 
 
 def _finish(tx: Transaction, lease: Lease, outcome: Outcome, state: RunState) -> None:
     from psycopg.types.json import Jsonb
 
-    if tx.connection.broken or tx.connection.closed:
+    if tx.connection.broken:
         log.error("%s: connection lost, the run's record stays open until its lease expires", outcome.command)
         return
     finished = tx.execute(
@@ -127,6 +141,30 @@ def _finish(tx: Transaction, lease: Lease, outcome: Outcome, state: RunState) ->
         )
 
 
+def _finish_failed(tx: Transaction, lease: Lease, outcome: Outcome) -> None:
+    """Record a failure; never raises, as the failure itself is what the task must end with.
+
+    Where a statement was interrupted the connection is gone. Then the lease is given back over another one, but not
+    before the server has ended the transaction that held the fence.
+    """
+    end_interrupted(tx.connection)
+    try:
+        if not tx.connection.closed or tx.connection.broken:
+            _finish(tx, lease, outcome, RunState.FAILED)
+            return
+        with closing(lease.connect()) as connection, transaction(connection):
+            other = Transaction(connection, "runtime", outcome)
+            other.rows("wait_at_most", seconds=FENCE_SECONDS)
+            other.rows("wait_for_fence", fence=lease.fence)
+            _finish(other, lease, outcome, RunState.FAILED)
+    except Exception as error:  # noqa: BLE001 - see above
+        log.error(  # noqa: TRY400 - a driver's traceback may hold values
+            "%s: the run's record stays open until its lease expires: %s",
+            outcome.command,
+            translate(error, doing=outcome.command),
+        )
+
+
 def _acquire(
     tx: Transaction,
     beginning: dict[str, Any],
@@ -139,9 +177,15 @@ def _acquire(
 
     try:
         return acquire(tx, beginning, connect=connect, ttl=ttl)
-    except AlreadyRunningError as error:
-        outcome.skip(ALREADY_RUNNING)
-        tx.rows("record_skipped_run", **beginning, outcome=Jsonb(outcome.as_dict()), error=str(error))
+    except (AlreadyRunningError, EarlierAttemptRunningError) as error:
+        state = RunState.FAILED
+        if isinstance(error, AlreadyRunningError):
+            state = RunState.SKIPPED
+            outcome.skip(ALREADY_RUNNING)
+        else:
+            outcome.error = str(error)
+        kept = {"state": state.value, "outcome": Jsonb(outcome.as_dict()), "error": str(error)}
+        tx.rows("record_refused_run", **beginning, **kept)
         raise
 
 

@@ -56,22 +56,30 @@ class Snapshot:
 def read_surroundings(
     rpc: Rpc, commitment: Commitment, *, mints: Sequence[str], receiver: str, fee_payer: str
 ) -> Surroundings:
-    """Read the listed mints, the receiver and its token accounts, the fee payer."""
-    found = rpc.accounts([receiver, fee_payer, *mints], commitment)
-    parsed = {mint: parse_mint(mint, account) for mint, account in zip(mints, found[2:], strict=True)}
+    """Read the listed mints, the receiver and its token accounts, the fee payer: in one reading.
+
+    Which token program a mint belongs to is only known afterwards, so the receiver's account is asked for under each.
+    """
+    candidates = {
+        (mint, program): associated_address(receiver, mint, program)
+        for mint in mints
+        for program in TOKEN_PROGRAMS
+    }
+    addresses = [receiver, fee_payer, *mints, *candidates.values()]
+    found = dict(zip(addresses, rpc.accounts(addresses, commitment), strict=True))
+    parsed = {mint: parse_mint(mint, found[mint]) for mint in mints}
     known = {mint: details for mint, details in parsed.items() if details is not None}
-    addresses = {mint: associated_address(receiver, mint, details.program) for mint, details in known.items()}
-    accounts = rpc.accounts(list(addresses.values()), commitment) if addresses else []
+    accounts = {mint: candidates[mint, details.program] for mint, details in known.items()}
     return Surroundings(
         mints=known,
         missing=tuple(mint for mint in mints if mint not in known),
         receiver=receiver,
-        receiver_lamports=_lamports(found[0]),
+        receiver_lamports=_lamports(found[receiver]),
         receiver_accounts={
-            mint: (address, parse_holding(address, account) is not None)
-            for (mint, address), account in zip(addresses.items(), accounts, strict=True)
+            mint: (address, parse_holding(address, found[address]) is not None)
+            for mint, address in accounts.items()
         },
-        fee_payer_lamports=_lamports(found[1]),
+        fee_payer_lamports=_lamports(found[fee_payer]),
     )
 
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from cp_ops.runtime.errors import ConnectionInvalidError, RemoteRefusedError, RemoteUnavailableError
+from cp_ops.runtime.errors import ConnectionInvalidError, RemoteUnavailableError
 
 if TYPE_CHECKING:
     from typing import Self
 
-AGAIN = frozenset({408, 425, 429})
 TIMEOUT = 10.0
 
 
@@ -53,15 +52,11 @@ class PaymentWebhook:
     def post(self, body: bytes, headers: dict[str, str]) -> None:
         """Post a body; any 2xx takes it.
 
-        :raises RemoteUnavailableError: no answer, 5xx, or an answer that asks to come back.
-        :raises RemoteRefusedError: any other answer.
+        :raises RemoteUnavailableError: no answer, or any other.
         """
         try:
             response = self._http.post(self._url, content=body, headers=headers)
         except httpx.HTTPError as error:
             raise RemoteUnavailableError(f"webhook: no answer ({type(error).__name__})") from None
-        if response.is_success:
-            return
-        if response.is_server_error or response.status_code in AGAIN:
+        if not response.is_success:
             raise RemoteUnavailableError(f"webhook: HTTP status {response.status_code}")
-        raise RemoteRefusedError(f"webhook: HTTP status {response.status_code}")

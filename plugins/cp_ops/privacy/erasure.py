@@ -11,7 +11,6 @@ from cp_ops.privacy import erasure_journal
 from cp_ops.privacy.erasure_certificate import certificate
 from cp_ops.privacy.erasure_execution import Execution, RemainsError
 from cp_ops.privacy.erasure_journal import BEGUN, Entry
-from cp_ops.privacy.erasure_objects import ObjectEraser, delete_objects_unless_held
 from cp_ops.privacy.erasure_plan import approval_text, plan_erasure, require_unblocked
 from cp_ops.privacy.erasure_preview import SCOPES, Covered, Subject, preview
 from cp_ops.runtime import audit
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from cp_ops.privacy.erasure_objects import ObjectEraser
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.field_encryption import FieldEncryption
 
@@ -159,7 +159,7 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         tenant = run.tenants([request.firm_id])[0]
         erasure_id = execution.begin(request.id, resumed=resumed)
         try:
-            objects = self._delete_objects(run, request.firm_id, covered, execution)
+            objects = execution.delete_objects(self._clients)
             execution.erase_dependants()
             searched = execution.search()
             with run.write(tenant) as tx:
@@ -180,24 +180,6 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
             run.done(table, rows)
         run.note("objects_deleted", objects)
         erasure_journal.catch_up(run)
-
-    def _delete_objects(self, run: JobRun, firm_id: int, covered: Covered, execution: Execution) -> int:
-        if not covered.locations:
-            return 0
-        eraser, encryption = self._clients()
-        with run.read() as tx, tx.in_domain("runtime") as runtime:
-            firm = runtime.one("firms", firm_id=firm_id)
-        assert firm is not None
-        return delete_objects_unless_held(
-            run,
-            run.tenants([firm_id])[0],
-            firm_id,
-            eraser,
-            encryption,
-            kms_key_id=firm["kms_key_id"],
-            locations=covered.locations,
-            count=execution.deleted_versions,
-        )
 
     def _complete(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.composed import ComposedStatements, template
-from cp_ops.privacy.erasure_objects import require_unheld
+from cp_ops.privacy.erasure_objects import delete_objects_unless_held, require_unheld
 from cp_ops.privacy.erasure_plan import MAIL, OBJECTS
 from cp_ops.privacy.erasure_preview import Covered, Subject, differs, places, selected, spared, table_groups
 from cp_ops.privacy.erasure_search import FirmSearch, Remains, Searched
@@ -18,18 +18,18 @@ from cp_ops.runtime.errors import CpOpsError, PlanChangedError
 from cp_ops.runtime.findings import Finding, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cp_ops.privacy.erasure_journal import Entry
+    from cp_ops.privacy.erasure_objects import ObjectEraser
     from cp_ops.privacy.erasure_treatment import TreatedColumn
     from cp_ops.runtime.database import Tenant, Transaction
+    from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.job import JobRun
 
 BATCH = 1_000
 REMAINS = "identifier_remains"
 NAMED = "name_is_mentioned"
-
-
 DOCUMENTS = "documents_documents"
 
 
@@ -80,7 +80,17 @@ class Execution:
                 "request_executing", request_id=request_id, firm_id=self._subject.firm_id, now=self._run.now
             ):
                 raise PlanChangedError("the request is no longer approved: nothing was done")
-            erasure_id = self.journal(tx, request_id)
+            erasure_id = self._enter(
+                tx,
+                "begin_erasure",
+                firm_id=self._subject.firm_id,
+                request_id=request_id,
+                scope_type=self._subject.scope_type,
+                entity_id=self._subject.entity_id,
+                plan_sha256=self.plan_sha256,
+                now=self._run.now,
+                run_id=self._run.run_id,
+            )
             if resumed:
                 row = tx.one("newly_selected", erasure_id=erasure_id)
                 if row and row["rows"]:
@@ -90,39 +100,47 @@ class Execution:
             tx.execute("keep_approved_rows", erasure_id=erasure_id)
         return erasure_id
 
-    def journal(self, tx: Transaction, request_id: int) -> int:
-        """Enter the erasure into the journal, which counts from now on what is erased."""
-        row = tx.one(
-            "begin_erasure",
-            firm_id=self._subject.firm_id,
-            request_id=request_id,
-            scope_type=self._subject.scope_type,
-            entity_id=self._subject.entity_id,
-            plan_sha256=self.plan_sha256,
-            now=self._run.now,
-            run_id=self._run.run_id,
-        )
-        assert row is not None
-        self._erasure_id = int(row["id"])
-        return self._erasure_id
-
     def replay(self, entry: Entry) -> int:
         """Enter an erasure that is carried out again; gives the journal's id."""
         with self._run.write(self._tenant) as tx:
-            row = tx.one(
+            return self._enter(
+                tx,
                 "begin_replay",
                 **entry.key._asdict(),
                 plan_sha256=entry.plan_sha256,
                 executed_at=entry.executed_at,
                 run_id=self._run.run_id,
             )
+
+    def _enter(self, tx: Transaction, statement: str, **values: Any) -> int:
+        """Enter the erasure into the journal, which counts from now on what is erased."""
+        row = tx.one(statement, **values)
         assert row is not None
         self._erasure_id = int(row["id"])
         return self._erasure_id
 
-    def deleted_versions(self, tx: Transaction, versions: int) -> None:
-        """Count deleted versions of stored files."""
-        self._count_erased(tx, OBJECTS, versions)
+    def delete_objects(self, clients: Callable[[], tuple[ObjectEraser, FieldEncryption]]) -> int:
+        """Delete the stored files of the covered documents; gives how many versions went.
+
+        :param clients: asked only when there are any.
+        """
+        if not self._covered.locations:
+            return 0
+        eraser, encryption = clients()
+        firm_id = self._subject.firm_id
+        with self._run.read() as tx, tx.in_domain("runtime") as runtime:
+            firm = runtime.one("firms", firm_id=firm_id)
+        assert firm is not None
+        return delete_objects_unless_held(
+            self._run,
+            self._tenant,
+            firm_id,
+            eraser,
+            encryption,
+            kms_key_id=firm["kms_key_id"],
+            locations=self._covered.locations,
+            count=lambda tx, versions: self._count_erased(tx, OBJECTS, versions),
+        )
 
     def _count_erased(self, tx: Transaction, counted: str, rows: int) -> None:
         if rows:

@@ -11,7 +11,6 @@ from cp_ops.privacy.erasure import NEEDS
 from cp_ops.privacy.erasure_certificate import erased_so_far
 from cp_ops.privacy.erasure_execution import Execution
 from cp_ops.privacy.erasure_journal import BEGUN, DONE, newest
-from cp_ops.privacy.erasure_objects import delete_objects_unless_held
 from cp_ops.privacy.erasure_plan import plan_erasure, require_unblocked
 from cp_ops.privacy.erasure_preview import SCOPES, Subject, preview
 from cp_ops.runtime.audit import Category
@@ -187,21 +186,7 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
             require_unblocked(covered.found.blockers)
             execution = Execution(run, tenant, subject, covered, entry.plan_sha256)
             erasure_id = execution.replay(entry)
-            if covered.locations:
-                eraser, encryption = self._clients()
-                with run.read() as tx, tx.in_domain("runtime") as runtime:
-                    firm = runtime.one("firms", firm_id=entry.firm_id)
-                assert firm is not None
-                delete_objects_unless_held(
-                    run,
-                    tenant,
-                    entry.firm_id,
-                    eraser,
-                    encryption,
-                    kms_key_id=firm["kms_key_id"],
-                    locations=covered.locations,
-                    count=execution.deleted_versions,
-                )
+            execution.delete_objects(self._clients)
             execution.erase_dependants()
             execution.search()
             with run.write(tenant) as tx:

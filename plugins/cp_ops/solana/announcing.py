@@ -72,8 +72,8 @@ class Webhook(Protocol):
     def post(self, body: bytes, headers: dict[str, str]) -> None:
         """Post a body.
 
-        :raises RemoteUnavailableError: no answer, or one that asks to come back.
-        :raises RemoteRefusedError: any other answer: a wrong secret, a receiver that is being deployed.
+        :raises RemoteUnavailableError: it was not taken, whatever the answer: a wrong secret or a receiver that is being
+            deployed passes, too.
         """
 
 
@@ -205,7 +205,7 @@ class AnnouncePayments(Job[AnnouncePaymentsOptions]):
         run.remote_call()
         try:
             webhook.post(body, signed_headers(webhook.secret, body, event.id, self._clock()))
-        except (RemoteUnavailableError, RemoteRefusedError) as problem:
+        except RemoteUnavailableError as problem:
             return str(problem)
         return ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cp_ops.solana.accounts import (
@@ -43,14 +43,6 @@ class Surroundings:
         """Give the token program of a mint; both when the mint's account is gone."""
         known = self.mints.get(mint)
         return (known.program,) if known else TOKEN_PROGRAMS
-
-
-@dataclass
-class Snapshot:
-    """Wallets as one reading showed them, by address."""
-
-    around: Surroundings
-    wallets: dict[str, WalletOnChain] = field(default_factory=dict)
 
 
 def read_surroundings(

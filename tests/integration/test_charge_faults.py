@@ -90,6 +90,15 @@ def converge(charging, ours):
     pytest.fail(f"not settled after five runs: {charging.intents(ours)}")
 
 
+def run_for_a_day(charging):
+    """Run after an hour, after a day, by which Stripe has forgotten its keys, and after another hour; nothing is broken."""
+    charging.stripe.faults.clear()
+    for hours in (1, 25, 1):
+        charging.pass_time(hours=hours)
+        with suppress(CpOpsError):
+            charging.run()
+
+
 FAULTS = {
     "crash before": None,
     "crash after": None,
@@ -156,11 +165,7 @@ def test_every_call_broken_with_another_answer_converges(fault, outcome, chargin
         api = breaking(charging, fault, point)
         with suppress(CpOpsError, Crash):
             charging.run(api=api)
-        charging.stripe.faults.clear()
-        for hours in (1, 25, 1):
-            charging.pass_time(hours=hours)
-            with suppress(CpOpsError):
-                charging.run()
+        run_for_a_day(charging)
         charging.referee(owner)
         attempts = [
             row for row in charging.intents(ours) if row[0] == invoice.id and row[3] != "never_arrived"
@@ -199,11 +204,7 @@ def test_every_call_of_a_second_attempt_broken_converges_to_one_charge(
         api = breaking(charging, fault, point)
         with suppress(CpOpsError, Crash):
             charging.run(api=api)
-        charging.stripe.faults.clear()
-        for hours in (1, 25, 1):
-            charging.pass_time(hours=hours)
-            with suppress(CpOpsError):
-                charging.run()
+        run_for_a_day(charging)
         charging.referee(owner)
         assert invoice.row()["status"] == "paid", f"call {point}"
         assert len(charging.stripe.ledger) == point, f"call {point}"

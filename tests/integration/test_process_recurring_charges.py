@@ -479,13 +479,18 @@ def test_a_lost_answer_followed_by_a_refusal_is_unknown_and_never_charged_again(
     charging.referee(owner)
 
 
+def lose_the_answer(charging, when):
+    """Run while the first charge's connection breaks, `when` being before or after it had its effect: it is unknown now."""
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when=when)
+    with pytest.raises(TransientRowsFailedError):
+        charging.run()
+
+
 @pytest.mark.parametrize("fault", ["rate_limit", "key"])
 def test_asking_again_that_is_refused_leaves_the_charge_unknown(charging, ours, fault):
     """Also when it is asked again at the very same moment."""
     invoice = charging.payer().invoice()
-    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
-    with pytest.raises(TransientRowsFailedError):
-        charging.run()
+    lose_the_answer(charging, when="after")
     if fault == "rate_limit":
         charging.stripe.faults.add("POST /v1/payment_intents", "rate_limit", count=None)
     else:
@@ -506,9 +511,7 @@ def test_a_post_is_sent_once_whatever_the_connection_says(charging):
 def test_after_a_day_an_unknown_charge_is_looked_up_and_never_repeated(charging, owner):
     """The key is forgotten by then: asking again would charge again."""
     invoice = charging.payer().invoice()
-    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
-    with pytest.raises(TransientRowsFailedError):
-        charging.run()
+    lose_the_answer(charging, when="after")
     charging.pass_time(hours=25)
     charging.run()
     assert invoice.row()["status"] == "paid"
@@ -520,9 +523,7 @@ def test_after_a_day_an_unknown_charge_is_looked_up_and_never_repeated(charging,
 
 def test_an_unknown_charge_that_never_arrived_makes_room_for_the_next_attempt(charging, owner, ours):
     invoice = charging.payer().invoice()
-    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="before")
-    with pytest.raises(TransientRowsFailedError):
-        charging.run()
+    lose_the_answer(charging, when="before")
     charging.pass_time(hours=25)
     charging.run()
     assert charging.intents(ours) == [(invoice.id, 1, "failed", "never_arrived")]
@@ -533,9 +534,7 @@ def test_an_unknown_charge_that_never_arrived_makes_room_for_the_next_attempt(ch
 
 def test_an_unknown_charge_of_an_invoice_paid_meanwhile_is_looked_up_not_sent(charging, owner, ours):
     invoice = charging.payer().invoice()
-    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="before")
-    with pytest.raises(TransientRowsFailedError):
-        charging.run()
+    lose_the_answer(charging, when="before")
     invoice.paid_by("200.00", payment_method="bank_transfer")
     charging.pass_time(minutes=5)
     charging.run()
@@ -553,9 +552,7 @@ def test_an_unknown_charge_of_an_invoice_paid_meanwhile_is_looked_up_not_sent(ch
 def test_an_unknown_charge_without_consent_is_looked_up_not_sent(charging, owner, ours, withdrawn):
     who = charging.payer()
     invoice = who.invoice()
-    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="before")
-    with pytest.raises(TransientRowsFailedError):
-        charging.run()
+    lose_the_answer(charging, when="before")
     if withdrawn == "autopay of the invoice":
         invoice.update(autopay_opt_in=False)
     elif withdrawn == "autopay of the client":
@@ -578,9 +575,7 @@ def test_an_unknown_charge_without_consent_is_looked_up_not_sent(charging, owner
 def test_an_unknown_charge_that_arrived_is_booked_whoever_has_left(charging, owner, ours):
     who = charging.payer()
     invoice = who.invoice()
-    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
-    with pytest.raises(TransientRowsFailedError):
-        charging.run()
+    lose_the_answer(charging, when="after")
     who.client.update(autopay_enabled=False, status="inactive")
     charging.firm.update(status="suspended")
     charging.pass_time(hours=1)
@@ -591,9 +586,7 @@ def test_an_unknown_charge_that_arrived_is_booked_whoever_has_left(charging, own
 
 def test_an_unknown_charge_is_not_given_up_with_a_key_of_another_account(charging, ours, stripe):
     invoice = charging.payer().invoice()
-    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
-    with pytest.raises(TransientRowsFailedError):
-        charging.run()
+    lose_the_answer(charging, when="after")
     with StripeSandbox() as elsewhere, pytest.raises(RowsFailedError, match="right account"):
         charging.run(api=api_of(elsewhere))
     assert charging.intents(ours) == [(invoice.id, 1, "unknown", "no_answer")]
@@ -605,9 +598,7 @@ def test_an_unknown_charge_is_not_given_up_with_a_key_of_another_account(chargin
 def test_a_payment_that_came_twice_over_stays_unallocated(charging, owner):
     """The charge went through, its answer was lost, and the client paid by bank transfer in between."""
     invoice = charging.payer().invoice()
-    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when="after")
-    with pytest.raises(TransientRowsFailedError):
-        charging.run()
+    lose_the_answer(charging, when="after")
     invoice.paid_by("200.00", payment_method="bank_transfer")
     charging.run()
     found = owner.execute(

@@ -299,15 +299,25 @@ def test_a_second_stripe_invoice_is_found_while_it_is_open_and_a_duplicate_once_
     assert findings() == {}
 
 
+@pytest.fixture
+def old_second_invoice(both, stripe, world, issue):
+    """Pay an invoice, and issue a second one for it at Stripe, 100 days ago, where the clock is left; gives the second's id."""
+
+    def make():
+        old = world.ago(days=100)
+        invoice = both(at_stripe={"created": unix(old)})
+        invoice.update(created_at=old, updated_at=old, paid_date=old.date())
+        stripe.clock.freeze(unix(old))
+        return issue(invoice)
+
+    return make
+
+
 def test_an_old_second_invoice_is_followed_from_open_to_paid_and_stays_a_duplicate(
-    both, stripe, world, card, issue, runner, findings
+    old_second_invoice, stripe, world, card, runner, findings
 ):
     """All of it is older than the window: no list shows it once it is paid."""
-    old = world.ago(days=100)
-    invoice = both(at_stripe={"created": unix(old)})
-    invoice.update(created_at=old, updated_at=old, paid_date=old.date())
-    stripe.clock.freeze(unix(old))
-    second = issue(invoice)
+    second = old_second_invoice()
     stripe.clock.set(unix(world.now - timedelta(days=2)))
 
     def reconcile(days):
@@ -325,13 +335,9 @@ def test_an_old_second_invoice_is_followed_from_open_to_paid_and_stays_a_duplica
 
 
 def test_an_old_second_invoice_is_found_by_its_payment_alone(
-    both, stripe, world, card, issue, reconcile, findings
+    old_second_invoice, stripe, world, card, reconcile, findings
 ):
-    old = world.ago(days=100)
-    invoice = both(at_stripe={"created": unix(old)})
-    invoice.update(created_at=old, updated_at=old, paid_date=old.date())
-    stripe.clock.freeze(unix(old))
-    second = issue(invoice)
+    second = old_second_invoice()
     stripe.clock.set(unix(world.now - timedelta(days=1)))
     pay(stripe, second, card)
     stripe.clock.set(unix(world.now))

@@ -79,7 +79,7 @@ UV_COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-h
 
 clean: $(STAMP) ## Stop everything and delete the sandbox's data and the tools' caches
 	@$(SANDBOX) clean
-	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .complexipy_cache
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \

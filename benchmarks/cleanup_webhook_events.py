@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cp_ops.privacy.webhook_cleanup import CleanupWebhookEvents
+from cp_ops.privacy.webhook_cleanup.job import CleanupWebhookEvents
 from cp_ops.runtime.database import Transaction
 from cp_ops.runtime.lease import Identity
 from cp_ops.runtime.runner import run_job

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psycopg
 
-from cp_ops.privacy import retention_rows
-from cp_ops.privacy.retention import ExecuteRetentionPolicies
+from cp_ops.privacy.retention import rows as retention_rows
+from cp_ops.privacy.retention.job import ExecuteRetentionPolicies
 from cp_ops.runtime.lease import Identity
 from cp_ops.runtime.runner import run_job
 from cp_ops.runtime.settings import Settings

@@ -66,7 +66,7 @@ def fill(dsn: str, rows: int) -> int:
 
 def export(dsn: str, user_id: int, folder: str) -> None:
     """Export in this process and print what it took."""
-    from cp_ops.privacy.export import ExportUserData
+    from cp_ops.privacy.export.job import ExportUserData
     from cp_ops.runtime.lease import Identity
     from cp_ops.runtime.runner import run_job
     from cp_ops.runtime.settings import Settings

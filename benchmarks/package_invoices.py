@@ -20,7 +20,7 @@ import psycopg
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
-from cp_ops.finance.package_invoices import BATCH, GeneratePackageInvoices  # noqa: E402
+from cp_ops.finance.packages.job import BATCH, GeneratePackageInvoices  # noqa: E402
 from cp_ops.runtime.lease import Identity  # noqa: E402
 from cp_ops.runtime.runner import run_job  # noqa: E402
 from cp_ops.runtime.settings import Settings  # noqa: E402

@@ -24,7 +24,7 @@ import psycopg
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
-from cp_ops.finance.stripe_reconciliation import ReconcileStripe  # noqa: E402
+from cp_ops.finance.reconciliation.job import ReconcileStripe  # noqa: E402
 from cp_ops.hooks.rate_limit import CallLimiter  # noqa: E402
 from cp_ops.hooks.stripe_client import StripeApi  # noqa: E402
 from cp_ops.runtime.lease import Identity  # noqa: E402

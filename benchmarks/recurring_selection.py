@@ -20,7 +20,7 @@ import psycopg
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
-from cp_ops.finance.recurring_charges import ProcessRecurringCharges  # noqa: E402
+from cp_ops.finance.charges.job import ProcessRecurringCharges  # noqa: E402
 from cp_ops.hooks.rate_limit import CallLimiter  # noqa: E402
 from cp_ops.hooks.stripe_client import StripeApi  # noqa: E402
 from cp_ops.runtime.lease import Identity  # noqa: E402
@@ -65,7 +65,7 @@ def fill(dsn: str, invoices: int) -> None:
 
 def select(dsn: str) -> tuple[float, str]:
     """Give the seconds that the selection takes, and the way it goes through the invoices."""
-    statement = statements("charges")["charge_candidates"].text
+    statement = statements("finance/charges")["charge_candidates"].text
     with psycopg.connect(dsn, autocommit=True) as connection:
         firm_ids = [row[0] for row in connection.execute("SELECT id FROM firm_firm")]
         now = connection.execute("SELECT now()").fetchone()

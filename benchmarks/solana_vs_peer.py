@@ -35,13 +35,13 @@ from cp_ops.hooks.solana_rpc import SolanaRpc  # noqa: E402 - after the path
 from cp_ops.runtime.lease import Identity  # noqa: E402
 from cp_ops.runtime.runner import run_job  # noqa: E402
 from cp_ops.runtime.settings import Settings  # noqa: E402
-from cp_ops.solana.commands import (  # noqa: E402
+from cp_ops.solana.configuration import SolanaConfiguration  # noqa: E402
+from cp_ops.solana.job import (  # noqa: E402
     CloseExpiredPayments,
     CloseExpiredWallets,
     RecheckPayments,
     SendFunds,
 )
-from cp_ops.solana.configuration import SolanaConfiguration  # noqa: E402
 from sandbox import application, solana_payments  # noqa: E402
 from sandbox.services.postgres import PostgresServer  # noqa: E402
 from sandbox.solana_node import SolanaNode, keypair  # noqa: E402
@@ -53,7 +53,7 @@ from tests.peer.environment import run_peer  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cp_ops.solana.maintenance import WalletJob
+    from cp_ops.solana.wallet_job import WalletJob
     from sandbox.application import ApplicationDatabase
     from sandbox.world.solana import Payment
 

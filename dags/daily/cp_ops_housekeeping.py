@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.upkeep import HousekeepingOperator
-from cp_ops.upkeep.housekeeping import Housekeeping
+from cp_ops.upkeep.housekeeping.job import Housekeeping
 
 with ops_dag(
     "cp_ops_housekeeping",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cp_ops.firms.provision_options import ProvisionFirmOptions
+from cp_ops.firms.provisioning.options import ProvisionFirmOptions
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.firms import ProvisionFirmOperator
 

@@ -1,6 +1,6 @@
 """Empty objects of API 2026-10-28.endive: every member that Stripe sends, with its value when nothing is set.
 
-``tests/integration/test_sandbox_stripe_shapes.py`` compares them with stripe-python's own types.
+``tests/integration/sandbox/test_stripe_shapes.py`` compares them with stripe-python's own types.
 Members that start with an underscore are the sandbox's own and are never sent.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cp_ops.privacy.export_archive import verify
+from cp_ops.privacy.export.archive import verify
 
 
 @pytest.fixture

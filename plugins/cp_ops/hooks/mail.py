@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.smtp.hooks.smtp import SmtpHook
 
-from cp_ops.mail.server import MailingDeferredError, MailingRefusedError
+from cp_ops.mail.delivery.server import MailingDeferredError, MailingRefusedError
 from cp_ops.runtime.errors import (
     ConnectionInvalidError,
     ConnectionMissingError,

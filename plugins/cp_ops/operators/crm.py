@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cp_ops.crm.stale_deals import CheckStaleDeals
+from cp_ops.crm.stale_deals.job import CheckStaleDeals
 from cp_ops.operators.base import JobOperator
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.documents.s3_reconciliation import ReconcileS3
+from cp_ops.documents.reconciliation.job import ReconcileS3
 from cp_ops.operators.base import JobOperator
 
 if TYPE_CHECKING:

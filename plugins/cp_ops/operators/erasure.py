@@ -8,13 +8,13 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from cp_ops.operators.base import JobOperator
-from cp_ops.privacy.erasure import ExecuteErasureRequest
-from cp_ops.privacy.erasure_replay import ReplayErasures
+from cp_ops.privacy.erasure.job import ExecuteErasureRequest
+from cp_ops.privacy.replay.job import ReplayErasures
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from cp_ops.privacy.erasure_objects import ObjectEraser
+    from cp_ops.privacy.erasure.objects import ObjectEraser
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.settings import Settings
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias
 
-from cp_ops.finance.package_invoices import GeneratePackageInvoices
-from cp_ops.finance.view_refresh import RefreshMaterializedViews, TriggeredBy
+from cp_ops.finance.packages.job import GeneratePackageInvoices
+from cp_ops.finance.views.job import RefreshMaterializedViews, TriggeredBy
 from cp_ops.operators.base import JobOperator
 
 if TYPE_CHECKING:

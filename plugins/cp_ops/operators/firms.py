@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cp_ops.firms.provision import ProvisionFirm
+from cp_ops.firms.provisioning.job import ProvisionFirm
 from cp_ops.operators.base import JobOperator
 
 if TYPE_CHECKING:

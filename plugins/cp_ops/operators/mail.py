@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.mail.delivery import DeliverMail
+from cp_ops.mail.delivery.job import DeliverMail
 from cp_ops.operators.base import JobOperator
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.operators.base import JobOperator
-from cp_ops.privacy.export import ExportUserData
-from cp_ops.privacy.retention import ExecuteRetentionPolicies
-from cp_ops.privacy.webhook_cleanup import CleanupWebhookEvents
+from cp_ops.privacy.export.job import ExportUserData
+from cp_ops.privacy.retention.job import ExecuteRetentionPolicies
+from cp_ops.privacy.webhook_cleanup.job import CleanupWebhookEvents
 
 if TYPE_CHECKING:
     from cp_ops.runtime.field_encryption import FieldEncryption

@@ -13,8 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from cp_ops.operators.base import JobOperator
 from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.outcome import ALREADY_RUNNING, Outcome
-from cp_ops.solana.announcing import AnnouncePayments
-from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
+from cp_ops.solana.announcing.job import AnnouncePayments
+from cp_ops.solana.job import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import Job
     from cp_ops.runtime.options import JobOptions
     from cp_ops.runtime.settings import Settings
-    from cp_ops.solana.announcing import PaymentEvent
-    from cp_ops.solana.maintenance import WalletJob
+    from cp_ops.solana.announcing.job import PaymentEvent
+    from cp_ops.solana.wallet_job import WalletJob
 
 POOL = "solana_rpc"
 ACCEPTED = Asset("solana_payment_accepted", uri="x-cp-ops://solana/payments/accepted")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from cp_ops.operators.base import JobOperator
-from cp_ops.upkeep.housekeeping import Housekeeping
+from cp_ops.upkeep.housekeeping.job import Housekeeping
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -288,7 +288,7 @@ def _load(path: Path) -> PersonalDataMap:
 
 def read_catalogue(tx: Transaction) -> Catalogue:
     """Read the tables and foreign keys of the connected database that the role can see."""
-    with tx.in_domain("personal_data") as catalogue:
+    with tx.in_domain("privacy/personal_data") as catalogue:
         tables = {
             row["table_name"]: CatalogueTable(
                 row["table_name"],

@@ -1,4 +1,4 @@
-"""Named SQL: statements live in `include/sql/<domain>.sql`, each under a name and a line that says what it answers.
+"""Named SQL: statements live in `include/sql/<domain>/<room>.sql`, each under a name and a line that says what it answers.
 
     -- name: open_deals
     -- Open deals of the given firms, in id order.
@@ -36,7 +36,7 @@ class Statement:
     description: str
 
     def __str__(self) -> str:
-        return f"{self.domain}/{self.name}"
+        return f"{self.domain.split('/')[0]}/{self.name}"
 
 
 class Statements:

@@ -57,6 +57,6 @@ def _read(command: str | None) -> dict[str, Any]:
 
 
 def _render(command: str | None, tables: dict[str, Any], error: str) -> str:
-    return _templates.get_template("operations.html.j2").render(
+    return _templates.get_template("web/operations.html.j2").render(
         command=command, error=error, rows=ROWS, **{"runs": [], "findings": [], "mails": [], **tables}
     )

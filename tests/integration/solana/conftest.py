@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cp_ops.hooks.solana_rpc import SolanaRpc
-from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, SendFunds
 from cp_ops.solana.configuration import SolanaConfiguration
+from cp_ops.solana.job import CloseExpiredPayments, CloseExpiredWallets, SendFunds
 from cp_ops.solana.sending import Patience
 from sandbox import solana_payments
 from sandbox.solana_node import SolanaNode, keypair

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import CpOpsError
-from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
+from cp_ops.solana.job import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
 from tests.integration.solana.conftest import RECEIVER
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 
 from cp_ops.hooks.payment_webhook import PaymentWebhook
 from cp_ops.runtime.errors import RowsFailedError
-from cp_ops.solana.announcing import PATIENCE, SPACING, AnnouncePayments
-from cp_ops.solana.commands import CloseExpiredPayments
+from cp_ops.solana.announcing.job import PATIENCE, SPACING, AnnouncePayments
+from cp_ops.solana.job import CloseExpiredPayments
 
 
 class NoAssets:

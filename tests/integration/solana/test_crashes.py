@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from cp_ops.runtime.errors import AlreadyRunningError, CpOpsError
-from cp_ops.solana.commands import SendFunds
+from cp_ops.solana.job import SendFunds
 from tests.integration.killed import exchanges, let_leases_expire, run_killed
 from tests.integration.solana.stories import EVERYTHING, Story
 

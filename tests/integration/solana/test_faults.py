@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cp_ops.runtime.errors import RemoteRefusedError, RowsFailedError
-from cp_ops.solana.commands import SendFunds
+from cp_ops.solana.job import SendFunds
 from sandbox.solana_node import RateLimitAnswer
 from tests.integration.solana.stories import Story
 

@@ -8,7 +8,7 @@ import pytest
 
 from cp_ops.hooks.solana_rpc import SolanaRpc
 from cp_ops.runtime.errors import RowsFailedError
-from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
+from cp_ops.solana.job import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
 from tests.integration.solana.conftest import RECEIVER
 
 CLOSED = ("expired", "payment_expired_and_wallet_closed")

@@ -10,8 +10,8 @@ from psycopg import sql
 from solders.keypair import Keypair
 
 from cp_ops.runtime.errors import ConnectionInvalidError, PreflightError, RowsFailedError
-from cp_ops.solana.commands import CloseExpiredPayments, RecheckPayments, SendFunds
 from cp_ops.solana.configuration import SolanaConfiguration
+from cp_ops.solana.job import CloseExpiredPayments, RecheckPayments, SendFunds
 from sandbox import solana_payments as tables
 from sandbox.solana_node import keypair
 from sandbox.world.solana import ENCRYPTION_KEY, TableNames

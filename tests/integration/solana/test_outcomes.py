@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
+from cp_ops.solana.job import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
 from tests.integration.solana.conftest import RECEIVER
 
 CLOSED = ("expired", "payment_expired_and_wallet_closed")

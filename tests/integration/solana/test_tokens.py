@@ -8,7 +8,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from cp_ops.runtime.errors import RowsFailedError
-from cp_ops.solana.commands import CloseExpiredPayments, CloseExpiredWallets, SendFunds
+from cp_ops.solana.job import CloseExpiredPayments, CloseExpiredWallets, SendFunds
 from tests.integration.solana.conftest import RECEIVER
 
 CLOSED = ("expired", "payment_expired_and_wallet_closed")

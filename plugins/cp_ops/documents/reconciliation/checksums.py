@@ -1,0 +1,80 @@
+"""Deep comparison: a version's own SHA-256 with the one that S3 keeps."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from cp_ops.documents.reconciliation.findings import CHECKSUM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cp_ops.documents.reconciliation.listing import Listing
+    from cp_ops.runtime.database import Tenant
+    from cp_ops.runtime.job import JobRun
+    from cp_ops.runtime.object_store import ObjectStore
+
+CHUNK = 1_000
+THREADS = 8
+
+
+def compare_checksums(run: JobRun, store: ObjectStore, listing: Listing, tenants: Sequence[Tenant]) -> None:
+    """Judge the matched versions whose SHA-256 differs from S3's; one call for each that both sides have one for.
+
+    The outcome tells how many were compared, how many rows have no SHA-256, and for how many S3 has none: those were
+    uploaded without one, or in parts, where S3 keeps a checksum of the parts' checksums.
+    """
+    compared = without_own = without_remote = 0
+    for tenant in tenants:
+        with run.read(tenant) as tx:
+            coverage = tx.one("checksum_coverage", firm_ids=list(tenant.firm_ids))
+        if coverage:
+            without_own += coverage["without_own"]
+            without_remote += coverage["without_remote"]
+        done, composite = _compare(run, store, listing.names(), tenant)
+        compared += done
+        without_remote += composite
+    run.note("checksums_compared", compared)
+    run.note("rows_without_checksum", without_own)
+    run.note("objects_without_checksum", without_remote)
+
+
+def _compare(run: JobRun, store: ObjectStore, buckets: dict[int, str], tenant: Tenant) -> tuple[int, int]:
+    compared = composite = 0
+    after = 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        while True:
+            with run.read(tenant) as tx:
+                versions = tx.rows(
+                    "comparable_versions", firm_ids=list(tenant.firm_ids), after=after, limit=CHUNK
+                )
+            if not versions:
+                return compared, composite
+            after = versions[-1]["version_id"]
+            answers = pool.map(
+                lambda version: store.sha256(buckets[version["bucket"]], version["object_key"]), versions
+            )
+            differing: list[int] = []
+            for version, digest in zip(versions, answers, strict=True):
+                compared += digest is not None
+                composite += digest is None
+                if digest not in (None, version["checksum"]):
+                    differing.append(version["version_id"])
+            _judge(run, differing)
+            run.progress(f"{compared} checksums compared")
+
+
+def _judge(run: JobRun, version_ids: list[int]) -> None:
+    if not version_ids:
+        return
+    size = len(version_ids)
+    with run.read() as tx:
+        tx.execute(
+            "judge_versions",
+            version_ids=version_ids,
+            verdicts=[CHECKSUM] * size,
+            reasons=[None] * size,
+            delete_markers=[False] * size,
+            recoverables=[False] * size,
+        )

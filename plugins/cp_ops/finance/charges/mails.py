@@ -1,0 +1,66 @@
+"""Mails to a client about a charge: that it was declined, or that the bank wants it confirmed."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from cp_ops.runtime import outbox
+from cp_ops.runtime.statements import INCLUDE
+
+if TYPE_CHECKING:
+    from cp_ops.finance.charges.intents import Intent
+    from cp_ops.runtime.database import Transaction
+    from cp_ops.runtime.job import JobRun
+
+DECLINED, AUTHENTICATION = "payment_declined", "payment_needs_authentication"
+TITLES = {
+    DECLINED: "We could not collect invoice {number}",
+    AUTHENTICATION: "Please confirm your payment of invoice {number}",
+}
+
+
+def mail_payer(
+    run: JobRun, tx: Transaction, kind: str, intent: Intent, invoice: dict[str, Any], **facts: Any
+) -> int:
+    """Put a mail to the client's billing contacts into the outbox, in the caller's transaction; gives how many."""
+    payers = tx.one("payers", client_id=invoice["client_id"], firm_id=intent.firm_id)
+    recipients = [address for address in (payers or {}).get("recipients") or [] if address]
+    text = _template(kind).render(
+        name=payers["name"] if payers else "",
+        amount=str(intent.money),
+        number=invoice["invoice_number"],
+        firm=invoice["firm_name"],
+        link=f"{run.settings.frontend_url}/invoices/{intent.invoice_id}",
+        **facts,
+    )
+    return outbox.enqueue(
+        tx,
+        [
+            outbox.Mail(
+                kind=kind,
+                subject_key=intent.target,
+                step=f"attempt-{intent.attempt}",
+                recipient=recipient,
+                title=TITLES[kind].format(number=invoice["invoice_number"]),
+                text=text,
+                firm_id=intent.firm_id,
+            )
+            for recipient in recipients
+        ],
+        run_id=run.run_id,
+        sender=run.settings.default_from_email,
+    )
+
+
+@cache
+def _template(kind: str) -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=FileSystemLoader(INCLUDE / "templates"),
+        undefined=StrictUndefined,
+        autoescape=select_autoescape(),  # HTML is escaped, plain text is not
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(f"finance/charges/{kind}.txt.j2")

@@ -1,0 +1,149 @@
+"""refresh_materialized_views: refresh the reporting views, each on its own, and log each with the truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pydantic import Field
+
+from cp_ops.finance.views.plan import CLOSE, REFRESH, Concurrently, ReportingView, plan_refresh
+from cp_ops.runtime.errors import CpOpsError, DatabaseUnavailableError, LeaseLostError
+from cp_ops.runtime.job import Job, JobRun
+from cp_ops.runtime.options import JobOptions
+from cp_ops.runtime.preflight import Table
+
+if TYPE_CHECKING:
+    from cp_ops.runtime.plan import Action
+
+View = Literal[
+    "mv_revenue_by_project_month", "mv_utilization_by_user_week", "mv_utilization_by_project_month"
+]
+VIEWS: tuple[View, ...] = get_args(View)
+TriggeredBy = Literal["scheduled", "manual", "event"]
+
+GRACE = 60
+"""Seconds after which a log row marked running may be a dead run's; a live one takes its lock at once."""
+LOCK_SECONDS = 10
+"""How long a refresh waits for its lock."""
+
+
+class RefreshMaterializedViewsOptions(JobOptions):
+    """Options of refresh_materialized_views."""
+
+    view: View | None = Field(
+        default=None, title="View", description="Refresh only this view. Empty: all three"
+    )
+    concurrently: Concurrently = Field(
+        default="auto",
+        title="Concurrently",
+        description=(
+            "Refresh without making readers wait: auto where it is possible and pays, always (an error where it is "
+            "not possible), or never"
+        ),
+    )
+
+
+class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
+    """Refresh the reporting views; one that cannot be refreshed stops no other.
+
+    :param triggered_by: what the application's log says of who started the refresh.
+    """
+
+    command = "refresh_materialized_views"
+    domain = "finance/views"
+    options = RefreshMaterializedViewsOptions
+    needs = (
+        Table(
+            "finance_mv_refresh_log",
+            (
+                *(
+                    "id",
+                    "view_name",
+                    "firm_id",
+                    "refresh_started_at",
+                    "refresh_completed_at",
+                    "refresh_status",
+                ),
+                *("rows_affected", "error_message", "triggered_by"),
+            ),
+            ("SELECT", "INSERT", "UPDATE"),
+        ),
+    )
+
+    def __init__(self, triggered_by: TriggeredBy = "manual") -> None:
+        self._triggered_by = triggered_by
+
+    def run(self, run: JobRun, options: RefreshMaterializedViewsOptions) -> None:
+        """Look at the views, close the log rows of dead runs, refresh view by view."""
+        views = [options.view] if options.view else list(VIEWS)
+        with run.read() as tx:
+            tx.execute("use_utc")
+            facts = tx.rows("reporting_views", ReportingView, views=views)
+            open_logs = tx.rows("stale_refresh_logs", views=views, grace=GRACE)
+        stale: dict[str, list[int]] = {}
+        for row in open_logs:
+            stale.setdefault(row["view_name"], []).append(row["id"])
+        found = plan_refresh(
+            facts,
+            stale,
+            concurrently=options.concurrently,
+            max_rows=run.settings.views_concurrently_max_rows,
+        )
+        for view, error in found.refused:
+            run.fail(view, error)
+        run.accept(found.plan)
+        if run.dry_run:
+            return
+        for action in found.plan.of_kind(CLOSE):
+            self._close(run, action)
+        for view, error in found.refused:
+            self._finish(run, self._begin(run, view), "failed", error=str(error))
+        for action in found.plan.of_kind(REFRESH):
+            self._refresh(run, action)
+
+    def _refresh(self, run: JobRun, action: Action) -> None:
+        view, concurrently = action.target, bool(action.data["concurrently"])
+        log_id = self._begin(run, view)
+        try:
+            with run.write() as tx:
+                tx.execute("wait_at_most", seconds=LOCK_SECONDS)
+                tx.execute(f"refresh_{view}{'_concurrently' if concurrently else ''}")
+            with run.read() as tx:
+                counted = tx.one(f"count_{view}")
+        except (LeaseLostError, DatabaseUnavailableError):
+            raise
+        except CpOpsError as error:
+            self._finish(run, log_id, "failed", error=str(error))
+            run.fail(view, error)
+            return
+        rows = counted["rows"] if counted else 0
+        seconds = self._finish(run, log_id, "success", rows=rows)
+        run.done("refreshed", 1)
+        run.note(view, f"{rows} rows in {seconds:.2f} s, {action.reason}")
+        run.progress(f"{view}: {rows} rows in {seconds:.2f} s, {action.reason}")
+
+    def _close(self, run: JobRun, action: Action) -> None:
+        with run.write() as tx:
+            tx.execute("use_utc")
+            closed = tx.execute(
+                "close_stale_refresh_logs",
+                ids=[int(key) for key in str(action.data["ids"]).split(",")],
+                error=f"its run ended without a result; closed by run {run.run_id} of cp_ops",
+            )
+        run.done("logs_closed", closed)
+        run.skip("log row closed by somebody else", action.rows - closed)
+
+    def _begin(self, run: JobRun, view: str) -> int:
+        with run.write() as tx:
+            tx.execute("use_utc")
+            row = tx.one("begin_refresh_log", view=view, triggered_by=self._triggered_by)
+        assert row is not None
+        return int(row["id"])
+
+    def _finish(
+        self, run: JobRun, log_id: int, status: str, *, rows: int | None = None, error: str = ""
+    ) -> float:
+        with run.write() as tx:
+            tx.execute("use_utc")
+            row = tx.one("finish_refresh_log", id=log_id, status=status, rows=rows, error=error)
+        return float(row["seconds"]) if row else 0.0

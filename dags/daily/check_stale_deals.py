@@ -20,7 +20,7 @@ looks at it again. More marks and unmarks than [cp_ops] stale_deals_max_changes 
 
 from __future__ import annotations
 
-from cp_ops.crm.stale_deals.job import CheckStaleDealsOptions
+from cp_ops.crm.stale_deals.options import CheckStaleDealsOptions
 from cp_ops.operators.crm import CheckStaleDealsOperator
 from cp_ops.operators.dags import Tag, ops_dag
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.privacy import CleanupWebhookEventsOperator
-from cp_ops.privacy.webhook_cleanup.job import CleanupWebhookEventsOptions
+from cp_ops.privacy.webhook_cleanup.options import CleanupWebhookEventsOptions
 
 with ops_dag(
     "cleanup_webhook_events",

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cp_ops.documents.reconciliation.job import ReconcileS3Options
+from cp_ops.documents.reconciliation.options import ReconcileS3Options
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.documents import ReconcileS3Operator
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cp_ops.finance.reconciliation.job import ReconcileStripeOptions
+from cp_ops.finance.reconciliation.options import ReconcileStripeOptions
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.stripe import ReconcileStripeOperator
 

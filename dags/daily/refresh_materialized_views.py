@@ -26,7 +26,7 @@ redefines a view by itself: include/sql/optional/corrected_views.sql does, when 
 
 from __future__ import annotations
 
-from cp_ops.finance.views.job import RefreshMaterializedViewsOptions
+from cp_ops.finance.views.options import RefreshMaterializedViewsOptions
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.finance import INVOICES, RefreshMaterializedViewsOperator
 

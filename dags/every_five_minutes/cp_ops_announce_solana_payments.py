@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.solana import AnnouncePaymentsOperator
-from cp_ops.solana.announcing.job import AnnouncePaymentsOptions
+from cp_ops.solana.announcing.options import AnnouncePaymentsOptions
 
 with ops_dag(
     "cp_ops_announce_solana_payments",

@@ -18,7 +18,7 @@ and the row's commit sends that mail again, under the same Message-ID.
 
 from __future__ import annotations
 
-from cp_ops.mail.delivery.job import DeliverMailOptions
+from cp_ops.mail.delivery.options import DeliverMailOptions
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.mail import DeliverMailOperator
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from cp_ops.finance.charges.job import ProcessRecurringChargesOptions
+from cp_ops.finance.charges.options import ProcessRecurringChargesOptions
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.stripe import CollectDueInvoicesOperator, IssueDueInvoicesOperator
 

@@ -33,7 +33,7 @@ from cp_ops.operators.erasure import (
     ExecuteErasureOperator,
     PreviewErasureOperator,
 )
-from cp_ops.privacy.erasure.job import ExecuteErasureRequestOptions
+from cp_ops.privacy.erasure.options import ExecuteErasureRequestOptions
 
 APPROVAL_TIMEOUT = timedelta(days=3)
 

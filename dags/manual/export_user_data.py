@@ -25,7 +25,7 @@ from datetime import timedelta
 
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.privacy import ExportUserDataOperator
-from cp_ops.privacy.export.job import ExportUserDataOptions
+from cp_ops.privacy.export.options import ExportUserDataOptions
 
 with ops_dag(
     "export_user_data",

@@ -26,7 +26,7 @@ stop the run before the first. Start with a dry run: it lists what would be invo
 
 from __future__ import annotations
 
-from cp_ops.finance.packages.job import GeneratePackageInvoicesOptions
+from cp_ops.finance.packages.options import GeneratePackageInvoicesOptions
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.finance import GeneratePackageInvoicesOperator
 

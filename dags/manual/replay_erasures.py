@@ -19,7 +19,7 @@ from datetime import timedelta
 
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.erasure import ReplayErasuresOperator
-from cp_ops.privacy.replay.job import ReplayErasuresOptions
+from cp_ops.privacy.replay.options import ReplayErasuresOptions
 
 with ops_dag(
     "replay_erasures",

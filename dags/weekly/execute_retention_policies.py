@@ -29,7 +29,7 @@ from datetime import timedelta
 
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.privacy import ExecuteRetentionPoliciesOperator
-from cp_ops.privacy.retention.job import ExecuteRetentionPoliciesOptions
+from cp_ops.privacy.retention.options import ExecuteRetentionPoliciesOptions
 
 with ops_dag(
     "execute_retention_policies",

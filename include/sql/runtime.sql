@@ -191,3 +191,17 @@ WITH resolved AS (
     RETURNING known.firm_id
 )
 SELECT firm_id, count(*) AS findings FROM resolved GROUP BY firm_id
+
+-- name: enqueue_mails
+-- Put mails into the outbox; a mail whose business key is there already is left as it is.
+INSERT INTO cp_ops.mail
+    (firm_id, kind, subject_key, step, recipient, recipient_key, sender, title, body_text, body_html, attachments,
+     invitation_id, created_by_run)
+SELECT mail.firm_id, mail.kind, mail.subject_key, mail.step, mail.recipient, mail.recipient_key, %(sender)s,
+       mail.title, mail.body_text, mail.body_html, mail.attachments, mail.invitation_id, %(run_id)s
+FROM unnest(%(firm_ids)s::bigint[], %(kinds)s::text[], %(subject_keys)s::text[], %(steps)s::text[],
+            %(recipients)s::text[], %(recipient_keys)s::text[], %(titles)s::text[], %(texts)s::text[],
+            %(htmls)s::text[], %(attachments)s::jsonb[], %(invitation_ids)s::bigint[])
+     AS mail (firm_id, kind, subject_key, step, recipient, recipient_key, title, body_text, body_html, attachments,
+              invitation_id)
+ON CONFLICT (kind, subject_key, step, recipient_key) DO NOTHING

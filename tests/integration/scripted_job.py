@@ -17,7 +17,7 @@ class ScriptedJob(Job[FirmOptions]):
     """Call `script(run)`, once."""
 
     command = "scripted"
-    domain = "runtime"
+    statements = "runtime"
     options = FirmOptions
     needs: ClassVar[tuple[Table, ...]] = ()
 

@@ -128,7 +128,7 @@ def test_the_example_is_a_connection_that_airflow_understands(conn_id):
 
 
 def test_examples_of_commands_are_json_that_the_options_accept():
-    from cp_ops.privacy.webhook_cleanup.job import CleanupWebhookEventsOptions
+    from cp_ops.privacy.webhook_cleanup.options import CleanupWebhookEventsOptions
     from cp_ops.runtime.errors import OptionsError
 
     good = [json.loads(conf) for conf in re.findall(r"cleanup_webhook_events --conf '(.*?)'", README)]

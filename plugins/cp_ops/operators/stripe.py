@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from cp_ops.finance.charges.job import ProcessRecurringCharges, ProcessRecurringChargesOptions
+from cp_ops.finance.charges.job import ProcessRecurringCharges
+from cp_ops.finance.charges.options import ProcessRecurringChargesOptions
 from cp_ops.finance.reconciliation.job import ReconcileStripe
 from cp_ops.operators.base import JobOperator
 from cp_ops.operators.finance import INVOICES_CHANGED, GeneratePackageInvoicesOperator, announce

@@ -288,18 +288,17 @@ def _load(path: Path) -> PersonalDataMap:
 
 def read_catalogue(tx: Transaction) -> Catalogue:
     """Read the tables and foreign keys of the connected database that the role can see."""
-    with tx.in_domain("privacy/personal_data") as catalogue:
-        tables = {
-            row["table_name"]: CatalogueTable(
-                row["table_name"],
-                dict(zip(row["columns"], row["types"], strict=True)),
-                row["primary_key"],
-                frozenset(row["required"]),
-                row["guarded"],
-            )
-            for row in catalogue.rows("catalogue_tables")
-        }
-        keys = tuple(catalogue.rows("catalogue_foreign_keys", ForeignKey))
+    tables = {
+        row["table_name"]: CatalogueTable(
+            row["table_name"],
+            dict(zip(row["columns"], row["types"], strict=True)),
+            row["primary_key"],
+            frozenset(row["required"]),
+            row["guarded"],
+        )
+        for row in tx.rows("privacy/personal_data/catalogue_tables")
+    }
+    keys = tuple(tx.rows("privacy/personal_data/catalogue_foreign_keys", ForeignKey))
     return Catalogue(tables, keys)
 
 

@@ -52,15 +52,14 @@ def record_run(
     metadata: list[Any] = [
         Jsonb({"run": run_id, **{k: v for k, v in counts[f].items() if v}}) for f in firm_ids
     ]
-    with tx.in_domain("runtime") as runtime:
-        return runtime.execute(
-            "insert_run_audit_events",
-            firm_ids=firm_ids,
-            metadata=metadata,
-            eventful=[any(counts[f].values()) for f in firm_ids],
-            action=f"{command}.run",
-            category=category.value,
-            request_id=f"cp_ops-run-{run_id}",
-            now=now,
-            quiet_hours=QUIET_HOURS,
-        )
+    return tx.execute(
+        "runtime/insert_run_audit_events",
+        firm_ids=firm_ids,
+        metadata=metadata,
+        eventful=[any(counts[f].values()) for f in firm_ids],
+        action=f"{command}.run",
+        category=category.value,
+        request_id=f"cp_ops-run-{run_id}",
+        now=now,
+        quiet_hours=QUIET_HOURS,
+    )

@@ -1,17 +1,18 @@
-"""A job's view of the application's database: transactions that know their tenant and run named statements."""
+"""A job's view of the application's database: transactions that run named and composed statements."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from cp_ops.runtime.errors import translate
-from cp_ops.runtime.statements import Statement, statements
+from cp_ops.runtime.statements import ComposedStatement, statement_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import psycopg
     from psycopg import sql
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
+Query = str | ComposedStatement
+"""What a transaction runs: a named statement's address, or a composed one."""
+Line = bytes | bytearray | memoryview
+"""What COPY gives: one row."""
 STREAM_CHUNK = 2_000
 """Rows that a streamed read fetches at a time."""
 CANCEL_SECONDS = 5
@@ -37,6 +42,39 @@ class Tenant:
 
     firm_ids: tuple[int, ...]
     guard: int | None = None
+
+
+class Tenants(Sequence[Tenant]):
+    """The tenants that cover a run's firms; each firm belongs to exactly one."""
+
+    def __init__(self, tenants: Iterable[Tenant]) -> None:
+        self._tenants = tuple(tenants)
+        self._of_firm = {firm_id: tenant for tenant in self._tenants for firm_id in tenant.firm_ids}
+
+    @overload
+    def __getitem__(self, index: int) -> Tenant: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Tenants: ...
+
+    def __getitem__(self, index: int | slice) -> Tenant | Tenants:
+        """Give a tenant by its position, or some of them."""
+        return Tenants(self._tenants[index]) if isinstance(index, slice) else self._tenants[index]
+
+    def __len__(self) -> int:
+        return len(self._tenants)
+
+    def of(self, firm_id: int) -> Tenant:
+        """Give the tenant that a firm belongs to.
+
+        :raises KeyError: when none of these tenants covers the firm.
+        """
+        return self._of_firm[firm_id]
+
+    @property
+    def firm_ids(self) -> list[int]:
+        """Every firm that these tenants cover."""
+        return list(self._of_firm)
 
 
 @contextmanager
@@ -113,111 +151,121 @@ def _interruption(error: BaseException) -> BaseException | None:
 class Transaction:
     """One open transaction. Every statement is named, bound, counted, and fails without printing values.
 
-    :param identifiers: table and column names that the domain's statements leave open, as ``{payments}``: those of a
-        deployment that swapped a model. They are quoted, never formatted in.
+    :param file: the statements that bare names mean, such as ``finance/charges``.
+    :param identifiers: names of tables and columns that this file's statements leave open, as ``{payments}``: those of
+        a deployment that swapped a model. They are quoted, never formatted in.
     """
 
     def __init__(
         self,
         connection: psycopg.Connection[Any],
-        domain: str,
+        file: str,
         outcome: Outcome,
         identifiers: Mapping[str, str] | None = None,
     ) -> None:
         self.connection = connection
-        self._domain = domain
+        self._file = file
         self._outcome = outcome
         self._identifiers = dict(identifiers or {})
 
-    def with_identifiers(self, identifiers: Mapping[str, str]) -> Transaction:
-        """Give the same transaction with the names that its domain's statements leave open."""
-        return Transaction(self.connection, self._domain, self._outcome, identifiers)
-
-    def execute(self, name: str, **params: Any) -> int:
+    def execute(self, query: Query, /, **params: Any) -> int:
         """Run a statement and give the number of rows that it touched."""
-        with self._running(name) as statement, self.connection.cursor() as cursor:
-            return cursor.execute(self._query(statement), params).rowcount
+        with self._running(query) as text, self.connection.cursor() as cursor:
+            return cursor.execute(text, params).rowcount
 
     @overload
-    def rows(self, name: str, **params: Any) -> list[dict[str, Any]]: ...
+    def rows(self, query: Query, /, **params: Any) -> list[dict[str, Any]]: ...
 
     @overload
-    def rows(self, name: str, row: Callable[..., Row], **params: Any) -> list[Row]: ...
+    def rows(self, query: Query, row: Callable[..., Row], /, **params: Any) -> list[Row]: ...
 
-    def rows(self, name: str, row: Callable[..., Any] | None = None, **params: Any) -> list[Any]:
+    def rows(self, query: Query, row: Callable[..., Any] | None = None, /, **params: Any) -> list[Any]:
         """Run a query and give all of its rows.
 
         :param row: builds a row from the columns as keywords, such as a dataclass; a dict when not given.
         """
-        with self._running(name) as statement, self.connection.cursor(row_factory=_factory(row)) as cursor:
-            cursor.execute(self._query(statement), params)
+        with self._running(query) as text, self.connection.cursor(row_factory=_factory(row)) as cursor:
+            cursor.execute(text, params)
             return cursor.fetchall()
 
     @overload
-    def one(self, name: str, **params: Any) -> dict[str, Any] | None: ...
+    def one(self, query: Query, /, **params: Any) -> dict[str, Any] | None: ...
 
     @overload
-    def one(self, name: str, row: Callable[..., Row], **params: Any) -> Row | None: ...
+    def one(self, query: Query, row: Callable[..., Row], /, **params: Any) -> Row | None: ...
 
-    def one(self, name: str, row: Callable[..., Any] | None = None, **params: Any) -> Any:
+    def one(self, query: Query, row: Callable[..., Any] | None = None, /, **params: Any) -> Any:
         """Run a query and give its first row, or None."""
-        found = self.rows(name, row, **params) if row else self.rows(name, **params)
+        found = self.rows(query, row, **params) if row else self.rows(query, **params)
         return found[0] if found else None
 
-    @overload
-    def stream(self, name: str, **params: Any) -> Iterator[dict[str, Any]]: ...
+    def count(self, query: Query, /, **params: Any) -> int:
+        """Run a query for a number: the column ``rows`` of its only row."""
+        (row,) = self.rows(query, **params)
+        return int(row["rows"])
 
     @overload
-    def stream(self, name: str, row: Callable[..., Row], **params: Any) -> Iterator[Row]: ...
+    def stream(self, query: Query, /, **params: Any) -> Iterator[dict[str, Any]]: ...
 
-    def stream(self, name: str, row: Callable[..., Any] | None = None, **params: Any) -> Iterator[Any]:
+    @overload
+    def stream(self, query: Query, row: Callable[..., Row], /, **params: Any) -> Iterator[Row]: ...
+
+    def stream(self, query: Query, row: Callable[..., Any] | None = None, /, **params: Any) -> Iterator[Any]:
         """Run a query and read its rows as they come, at constant memory."""
         with (
-            self._running(name) as statement,
-            self.connection.cursor(name=f"cp_ops_{name}", row_factory=_factory(row)) as cursor,
+            self._running(query) as text,
+            self.connection.cursor(
+                name=f"cp_ops_{self._outcome.statements}", row_factory=_factory(row)
+            ) as cursor,
         ):
             cursor.itersize = STREAM_CHUNK
-            cursor.execute(self._query(statement), params)
+            cursor.execute(text, params)
             yield from cursor
 
-    def copy(self, name: str, rows: Iterable[Sequence[Any]]) -> int:
-        """Write rows by COPY; the named statement is a ``COPY ... FROM STDIN``. Gives the number of rows."""
+    def copy(self, query: Query, rows: Iterable[Sequence[Any]], /) -> int:
+        """Write rows by COPY; the statement is a ``COPY ... FROM STDIN``. Gives the number of rows."""
         count = 0
         with (
-            self._running(name) as statement,
+            self._running(query) as text,
             self.connection.cursor() as cursor,
-            cursor.copy(statement.text.encode()) as copy,
+            cursor.copy(text) as copy,
         ):
             for values in rows:
                 copy.write_row(values)
                 count += 1
         return count
 
-    @contextmanager
-    def in_domain(self, domain: str) -> Iterator[Transaction]:
-        """Run statements of another domain's file: the runtime's own, for one."""
-        yield Transaction(self.connection, domain, self._outcome)
+    def lines(self, query: Query, /, **params: Any) -> Iterator[Line]:
+        """Read rows by COPY as they come; the statement is a ``COPY ... TO STDOUT``."""
+        with (
+            self._running(query) as text,
+            self.connection.cursor() as cursor,
+            cursor.copy(text, params) as copy,
+        ):
+            yield from copy
+
+    def as_firm(self, firm_id: int) -> None:
+        """See this firm's rows from here on, where row-level security is on; until the transaction ends."""
+        self.execute("runtime/set_current_firm", firm_id=firm_id)
 
     @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Keep the transaction usable when what is inside fails: one bad row never stops the others."""
-        with transaction(self.connection):
-            yield
+    def _running(self, query: Query) -> Iterator[bytes | sql.Composed]:
+        """Count a statement, give its text, and translate what the driver raises while it runs."""
+        doing, text = self._resolved(query)
+        self._outcome.statements += 1
+        with translated(doing):
+            yield text
 
-    def _query(self, statement: Statement) -> bytes | sql.Composed:
-        if not self._identifiers:
-            return statement.text.encode()
+    def _resolved(self, query: Query) -> tuple[str, bytes | sql.Composed]:
+        if isinstance(query, ComposedStatement):
+            return query.doing, query.query
+        statement = statement_at(query, home=self._file)
+        if not self._identifiers or statement.file != self._file:
+            return str(statement), statement.text.encode()
         from psycopg import sql
 
-        template = sql.SQL(statement.text)
-        return template.format(**{name: sql.Identifier(value) for name, value in self._identifiers.items()})
-
-    @contextmanager
-    def _running(self, name: str) -> Iterator[Statement]:
-        statement = statements(self._domain)[name]
-        self._outcome.statements += 1
-        with translated(str(statement)):
-            yield statement
+        names = {place: sql.Identifier(name) for place, name in self._identifiers.items()}
+        return str(statement), sql.SQL(statement.text).format(**names)
 
 
 def _factory(row: Callable[..., Any] | None) -> Any:

@@ -44,6 +44,27 @@ class Finding:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What settling findings did.
+
+    :ivar by_firm: per firm ``findings_opened`` and ``findings_resolved``, as far as there were any.
+    """
+
+    counts: FindingCounts
+    by_firm: Mapping[int, Mapping[str, int]]
+
+    @property
+    def opened(self) -> int:
+        """Findings that are new."""
+        return self.counts.opened
+
+    @property
+    def resolved(self) -> int:
+        """Findings whose condition has ended."""
+        return self.counts.resolved
+
+
 class FindingsLedger:
     """Settles what a run saw against the open findings, in a handful of statements however many there are.
 
@@ -61,7 +82,7 @@ class FindingsLedger:
         from psycopg.types.json import Jsonb
 
         return self._tx.copy(
-            "stage_seen_findings",
+            "runtime/stage_seen_findings",
             (
                 (f.kind, f.subject, f.firm_id, f.severity.value, f.proposed_action, Jsonb(dict(f.details)))
                 for f in findings
@@ -76,14 +97,13 @@ class FindingsLedger:
         category: Category,
         subjects: Sequence[str] | None = None,
         subject_prefix: str = "",
-    ) -> tuple[FindingCounts, dict[int, dict[str, int]]]:
+    ) -> Settled:
         """Open what is new (one audit event each), refresh what is known, resolve what was examined and is gone.
 
         :param kinds: the kinds of finding that this run examined.
         :param firm_ids: the firms that this run examined.
         :param subjects: the subjects that this run examined, when it did not examine all of a firm.
         :param subject_prefix: what the subjects that this run examined start with, such as one bucket's.
-        :return: the counts, and per firm what was opened and resolved.
         """
         scope = {
             "command": self._command,
@@ -93,10 +113,10 @@ class FindingsLedger:
             "subjects": None if subjects is None else list(subjects),
             "subject_prefix": subject_prefix,
         }
-        opened = self._tx.rows("open_findings", category=category.value, **scope)
-        seen = self._tx.one("count_seen_findings")
-        self._tx.execute("refresh_findings", hours=SEEN_AGAIN_HOURS, **scope)
-        resolved = self._tx.rows("resolve_findings", **scope)
+        opened = self._tx.rows("runtime/open_findings", category=category.value, **scope)
+        seen = self._tx.one("runtime/count_seen_findings")
+        self._tx.execute("runtime/refresh_findings", hours=SEEN_AGAIN_HOURS, **scope)
+        resolved = self._tx.rows("runtime/resolve_findings", **scope)
         counts = FindingCounts(
             opened=sum(row["findings"] for row in opened), resolved=sum(row["findings"] for row in resolved)
         )
@@ -106,13 +126,12 @@ class FindingsLedger:
             for row in rows:
                 if row["firm_id"] is not None:
                     by_firm.setdefault(row["firm_id"], {})[label] = row["findings"]
-        return counts, by_firm
+        return Settled(counts, by_firm)
 
 
 @contextmanager
 def ledger(tx: Transaction, command: str, run_id: int) -> Iterator[FindingsLedger]:
     """Open a ledger in a transaction; its staging table goes with the transaction."""
-    with tx.in_domain("runtime") as runtime:
-        runtime.execute("create_seen_finding")
-        yield FindingsLedger(runtime, command, run_id)
-        runtime.execute("drop_seen_finding")
+    tx.execute("runtime/create_seen_finding")
+    yield FindingsLedger(tx, command, run_id)
+    tx.execute("runtime/drop_seen_finding")

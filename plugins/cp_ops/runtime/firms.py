@@ -42,12 +42,17 @@ class Firm:
         return now.astimezone(zone).date()
 
 
+def all_firm_ids(tx: Transaction) -> list[int]:
+    """Give the id of every firm, whatever its status."""
+    return [row["id"] for row in tx.rows("runtime/all_firm_ids")]
+
+
 def served_firms(tx: Transaction, firm_id: int | None) -> list[Firm]:
     """Give one firm, or every active or trial one.
 
     :raises OptionsError: when the firm does not exist, or is neither active nor on trial.
     """
-    firms = tx.rows("firms", Firm, firm_id=firm_id)
+    firms = tx.rows("runtime/firms", Firm, firm_id=firm_id)
     if firm_id is not None:
         if not firms:
             raise OptionsError("firm_id", f"firm {firm_id} does not exist", "Look up its id in firm_firm")

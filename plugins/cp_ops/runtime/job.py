@@ -6,21 +6,24 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from cp_ops.runtime import audit, findings
-from cp_ops.runtime.database import Tenant, Transaction, transaction
-from cp_ops.runtime.firms import Firm, served_firms
+from cp_ops.runtime.database import Tenant, Tenants, Transaction, transaction
+from cp_ops.runtime.errors import RowFailedError
+from cp_ops.runtime.firms import Firm, all_firm_ids, served_firms
 from cp_ops.runtime.options import JobOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import date, datetime
 
     import psycopg
 
+    from cp_ops.runtime.findings import FindingsLedger, Settled
     from cp_ops.runtime.lease import Lease
-    from cp_ops.runtime.outcome import Failure, FindingCounts, Outcome
+    from cp_ops.runtime.outcome import Failure, Outcome
     from cp_ops.runtime.plan import Plan
     from cp_ops.runtime.preflight import Session, Table
     from cp_ops.runtime.settings import Settings
@@ -33,14 +36,19 @@ Options = TypeVar("Options", bound=JobOptions)
 class Job(ABC, Generic[Options]):
     """One command: options in, outcome out. Knows nothing of Airflow.
 
-    A subclass names its command, the domain whose statements it runs, its options and the tables it needs; its
-    constructor takes the clients of outside systems.
+    A subclass names its command, the file of its statements, its options and the tables it needs; its constructor takes
+    the clients of outside systems.
+
+    :cvar statements: the file below `include/sql/` that bare statement names mean, such as ``finance/charges``.
+    :ivar identifiers: what these statements' open places stand for in this deployment, such as
+        ``{"payments": "shop_payment"}``.
     """
 
     command: ClassVar[str]
-    domain: ClassVar[str]
+    statements: ClassVar[str]
     options: ClassVar[type[JobOptions]]
     needs: ClassVar[tuple[Table, ...]] = ()
+    identifiers: Mapping[str, str] = MappingProxyType({})
 
     def scope(self, options: Options) -> str:  # noqa: ARG002 - for subclasses
         """Name what the lease covers: the whole command, unless a job can run for several subjects at once."""
@@ -73,7 +81,8 @@ class JobRun:
         self.session = session
         self.outcome = outcome
         self.now = now
-        self._domain = job.domain
+        self._statements = job.statements
+        self._identifiers = job.identifiers
         self._connection = connection
         self._lease = lease
         self._on_progress = on_progress
@@ -86,14 +95,29 @@ class JobRun:
 
         :raises OptionsError: when the firm does not exist or is not served.
         """
-        with self.read() as tx, tx.in_domain("runtime") as runtime:
-            return served_firms(runtime, firm_id)
+        with self.read() as tx:
+            return served_firms(tx, firm_id)
 
-    def tenants(self, firm_ids: Sequence[int]) -> list[Tenant]:
+    def every_firm(self) -> list[int]:
+        """Give the id of every firm, whatever its status."""
+        with self.read() as tx:
+            return all_firm_ids(tx)
+
+    def firm_days(self, firms: Iterable[Firm]) -> dict[int, date]:
+        """Give each firm's calendar day; a firm whose time zone is not known fails alone and is left out."""
+        days: dict[int, date] = {}
+        for firm in firms:
+            try:
+                days[firm.id] = firm.today(self.now)
+            except RowFailedError as error:
+                self.fail(f"firm_firm:{firm.id}", error)
+        return days
+
+    def tenants(self, firm_ids: Sequence[int]) -> Tenants:
         """Cut firms into what one transaction may see: all at once, or one by one under row-level security."""
         if self.session.guarded:
-            return [Tenant((firm_id,), guard=firm_id) for firm_id in firm_ids]
-        return [Tenant(tuple(firm_ids))] if firm_ids else []
+            return Tenants(Tenant((firm_id,), guard=firm_id) for firm_id in firm_ids)
+        return Tenants([Tenant(tuple(firm_ids))] if firm_ids else [])
 
     # -- transactions --------------------------------------------------------------------------------------------
 
@@ -118,8 +142,7 @@ class JobRun:
         if self.dry_run:
             raise RuntimeError(f"{self.command} tried to write in a dry run")
         with self._transaction(tenant) as tx:
-            with tx.in_domain("runtime") as runtime:
-                self._lease.check(runtime)
+            self._lease.check(tx)
             self._see(tx, tenant)
             yield tx
 
@@ -145,12 +168,11 @@ class JobRun:
         if self.session.guarded and tenant is not None and tenant.guard is None:
             raise RuntimeError("under row-level security a transaction sees one firm: use tenants()")
         with transaction(self._connection):
-            yield Transaction(self._connection, self._domain, self.outcome)
+            yield Transaction(self._connection, self._statements, self.outcome, self._identifiers)
 
     def _see(self, tx: Transaction, tenant: Tenant | None) -> None:
         if tenant is not None and tenant.guard is not None:
-            with tx.in_domain("runtime") as runtime:
-                runtime.execute("set_current_firm", firm_id=tenant.guard)
+            tx.as_firm(tenant.guard)
 
     # -- plan and outcome ----------------------------------------------------------------------------------------
 
@@ -208,18 +230,15 @@ class JobRun:
         self._counts.setdefault(firm_id, Counter())[name] += rows
 
     @contextmanager
-    def findings(self, tx: Transaction) -> Iterator[findings.FindingsLedger]:
+    def findings(self, tx: Transaction) -> Iterator[FindingsLedger]:
         """Settle findings inside a writing transaction."""
         with findings.ledger(tx, self.command, self.run_id) as ledger:
             yield ledger
 
-    def count_findings(self, settled: tuple[FindingCounts, dict[int, dict[str, int]]]) -> None:
+    def count_findings(self, settled: Settled) -> None:
         """Add what `FindingsLedger.settle` gave to the outcome and to the firms' audit events."""
-        totals, by_firm = settled
-        self.outcome.findings.opened += totals.opened
-        self.outcome.findings.seen_again += totals.seen_again
-        self.outcome.findings.resolved += totals.resolved
-        for firm_id, counts in by_firm.items():
+        self.outcome.findings.add(settled.counts)
+        for firm_id, counts in settled.by_firm.items():
             for name, rows in counts.items():
                 self.count(firm_id, name, rows)
 

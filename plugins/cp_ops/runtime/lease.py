@@ -63,7 +63,7 @@ class Lease:
 
         :raises LeaseLostError: when another run has taken over.
         """
-        if self._lost.is_set() or tx.one("hold_fence", fence=self.fence) is None:
+        if self._lost.is_set() or tx.one("runtime/hold_fence", fence=self.fence) is None:
             raise LeaseLostError(
                 f"{self.command}: run {self.fence} lost its lease to another run and must not write any more"
             )

@@ -62,8 +62,7 @@ def enqueue(tx: Transaction, mails: Sequence[Mail], *, run_id: int, sender: str)
         "attachments": [Jsonb([dict(part) for part in mail.attachments]) for mail in mails],
         "invitation_ids": [mail.invitation_id for mail in mails],
     }
-    with tx.in_domain("mail/delivery") as outbox:
-        return outbox.execute("enqueue_mails", run_id=run_id, sender=sender, **columns)
+    return tx.execute("runtime/enqueue_mails", run_id=run_id, sender=sender, **columns)
 
 
 def recipient_key(address: str) -> str:

@@ -43,6 +43,12 @@ class FindingCounts:
     seen_again: int = 0
     resolved: int = 0
 
+    def add(self, other: FindingCounts) -> None:
+        """Count what another transaction did, too."""
+        self.opened += other.opened
+        self.seen_again += other.seen_again
+        self.resolved += other.resolved
+
 
 @dataclass
 class Outcome:

@@ -5,17 +5,51 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cp_ops.runtime.errors import CapExceededError, PlanChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 Scalar = str | int | bool | None
 """What an action's data may hold: JSON scalars only, so that the hash is stable. Dates as ISO text, money as minor units."""
+Data = TypeVar("Data", bound="Payload")
+
+
+class Payload(Mapping[str, Scalar]):
+    """What applying one kind of action needs: a base for frozen dataclasses, read as a mapping where its type is unknown.
+
+    The plan's hash covers every field. A field that must stay out of it is declared with
+    ``field(metadata=UNHASHED)``; a payload whose hashed form differs from its fields overrides `hashed`. Declare it
+    ``@dataclass(frozen=True, slots=True, eq=False)``, so that payloads compare as mappings.
+    """
+
+    __slots__ = ()
+
+    def hashed(self) -> dict[str, Scalar]:
+        """Give what the plan's hash covers, as JSON scalars."""
+        return {
+            column.name: getattr(self, column.name)
+            for column in fields(self)  # type: ignore[arg-type] # every payload is a dataclass
+            if not column.metadata.get("unhashed")
+        }
+
+    def __getitem__(self, name: str) -> Scalar:
+        return self.hashed()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.hashed())
+
+    def __len__(self) -> int:
+        return len(self.hashed())
+
+
+UNHASHED = {"unhashed": True}
+"""Metadata of a payload's field that the plan's hash does not cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +61,7 @@ class Action:
     :param reason: why, in words for the operator; not part of the hash.
     :param firm_id: the tenant, or None for what belongs to no firm.
     :param rows: how many rows the action covers; more than one for a set-based action.
-    :param data: what applying it needs; part of the hash.
+    :param data: what applying it needs, best as a `Payload`; part of the hash.
     """
 
     kind: str
@@ -37,9 +71,21 @@ class Action:
     rows: int = 1
     data: Mapping[str, Scalar] = field(default_factory=dict)
 
+    def payload(self, kind: type[Data]) -> Data:
+        """Give what applying the action needs, as the type that its planner gave it.
+
+        :raises TypeError: when the action carries something else.
+        """
+        if not isinstance(self.data, kind):
+            raise TypeError(
+                f"{self.kind} {self.target} carries {type(self.data).__name__}, not {kind.__name__}"
+            )
+        return self.data
+
     def canonical(self) -> str:
         """Give the action's line for the plan's hash."""
-        return json.dumps([self.kind, self.target, self.firm_id, self.rows, dict(self.data)], sort_keys=True)
+        data = self.data.hashed() if isinstance(self.data, Payload) else dict(self.data)
+        return json.dumps([self.kind, self.target, self.firm_id, self.rows, data], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,15 @@ class Table:
     privileges: tuple[str, ...] = ("SELECT",)
     optional: bool = False
 
+    @classmethod
+    def of(cls, name: str, columns: str, *privileges: str, optional: bool = False) -> Table:
+        """Declare a table.
+
+        :param columns: their names, separated by blanks.
+        :param privileges: SELECT when not given.
+        """
+        return cls(name, tuple(columns.split()), privileges or ("SELECT",), optional)
+
 
 @dataclass(frozen=True)
 class Session:

@@ -177,16 +177,13 @@ def report_conditions(
     rows: Sequence[WalletRow],
     findings: Sequence[Finding],
     problems: Sequence[tuple[WalletRow, Exception]],
-    identifiers: Mapping[str, str],
 ) -> None:
     """Open the findings about these wallets as they stand, and resolve what they show no more."""
     found = [*findings, *(_problem(row, error) for row, error in problems)]
     found = [one for one in found if one.kind in CONDITIONS]
     wallets = {row.target for row in rows}
     with run.read() as tx:
-        known = tx.with_identifiers(identifiers).rows(
-            "open_wallet_findings", ledger=LEDGER, kinds=list(CONDITIONS)
-        )
+        known = tx.rows("open_wallet_findings", ledger=LEDGER, kinds=list(CONDITIONS))
     open_before = [row["subject"] for row in known if ":".join(row["subject"].split(":")[:2]) in wallets]
     subjects = [*open_before, *(one.subject for one in found)]
     if subjects:

@@ -16,7 +16,7 @@ from cp_ops.runtime.errors import RemoteUnavailableError
 from cp_ops.solana.rpc import TransactionRejectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.configuration import Commitment
@@ -78,7 +78,6 @@ class Sender:
         run: JobRun,
         rpc: Rpc,
         commitment: Commitment,
-        identifiers: Mapping[str, str],
         *,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -86,7 +85,6 @@ class Sender:
         self._run = run
         self._rpc = rpc
         self._commitment = commitment
-        self._identifiers = identifiers
         self._patience = patience or Patience()
         self._sleep = sleep
         self.fees = 0
@@ -111,7 +109,7 @@ class Sender:
     def open(self) -> list[Sent]:
         """Give the transactions that earlier runs, or others at this moment, have left open."""
         with self._run.read() as tx:
-            rows = tx.with_identifiers(self._identifiers).rows("open_transactions")
+            rows = tx.rows("open_transactions")
         return [
             Sent(
                 row["id"],
@@ -203,7 +201,7 @@ class Sender:
         if not records:
             return
         with self._run.write() as tx:
-            tx.with_identifiers(self._identifiers).execute(
+            tx.execute(
                 "resolve_transactions",
                 ids=[number for number, _, _ in records],
                 states=[state for _, state, _ in records],

@@ -120,7 +120,7 @@ class Survey:
         if self._run.dry_run:
             return
         with self._run.write() as tx:
-            tx.with_identifiers(self._configuration.tables.identifiers()).execute(
+            tx.execute(
                 "record_inspections",
                 wallet_ids=list(extra),
                 accounts=[",".join(accounts) for accounts in extra.values()],

@@ -83,7 +83,6 @@ class Sweeper:
         self._opened: set[str] = set()
         self._undecided: Counter[str] = Counter()
         self._payer = str(configuration.fee_payer.pubkey())
-        self._identifiers = configuration.tables.identifiers()
         self._strikes: Counter[int] = Counter()
         self._result = Swept()
         self._opening: list[Sent] = []
@@ -190,8 +189,7 @@ class Sweeper:
         """Lock the wallets that are still as planned, sign for them, and commit the transactions before they are sent."""
         blockhash = self._rpc.latest_blockhash(self._configuration.commitment)
         rows = [move.row for pack in packs for move in pack.moves]
-        with self._run.write() as plain:
-            tx = plain.with_identifiers(self._identifiers)
+        with self._run.write() as tx:
             tx.execute("lock_claims")
             stored = {
                 row["wallet_id"]: row["stored_key"]
@@ -291,7 +289,7 @@ class Sweeper:
             blockhash = self._rpc.latest_blockhash(self._configuration.commitment)
             signed = sign(pack, {}, self._configuration.fee_payer, blockhash, self._around)
             with self._run.write() as tx:
-                sent = self._write_down(tx.with_identifiers(self._identifiers), [signed])
+                sent = self._write_down(tx, [signed])
             ((one, _),) = sent.values()
             for error in self._sender.first([one]).rejected.values():
                 raise self._not_opened(error)

@@ -62,7 +62,7 @@ class WalletJob(Job[SolanaOptions]):
     :param connect: opens the RPC client, after the configuration was checked.
     """
 
-    domain = "solana/wallets"
+    statements = "solana/wallets"
     options: ClassVar[type[JobOptions]] = SolanaOptions
     moves: ClassVar[bool] = True
     """Whether the command lets payments expire and moves funds, or only accepts payments."""
@@ -77,7 +77,7 @@ class WalletJob(Job[SolanaOptions]):
         self.configuration = configuration
         self._connect = connect
         self._patience = patience or Patience()
-        self._identifiers = configuration.tables.identifiers()
+        self.identifiers = configuration.tables.identifiers()
         self.needs = tables_needed(configuration.tables)  # type: ignore[misc]
 
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:
@@ -100,7 +100,7 @@ class WalletJob(Job[SolanaOptions]):
 
     def sender(self, run: JobRun, rpc: Rpc) -> Sender:
         """Build what follows transactions to their end."""
-        return Sender(run, rpc, self.configuration.commitment, self._identifiers, patience=self._patience)
+        return Sender(run, rpc, self.configuration.commitment, patience=self._patience)
 
 
 class _Working:
@@ -112,7 +112,6 @@ class _Working:
         self._rpc = rpc
         self._options = options
         self._configuration = job.configuration
-        self._identifiers = self._configuration.tables.identifiers()
         self._payer = str(self._configuration.fee_payer.pubkey())
         self._sender = job.sender(run, rpc)
         self._survey = Survey(run, rpc, self._configuration, moves=job.moves)
@@ -138,12 +137,9 @@ class _Working:
         if self._job.moves:
             problems = swept.problems if swept else []
             examined = [case.row for case in cases if not case.hold and not case.row.in_flight]
-            report_conditions(run, examined, made.findings, problems, self._identifiers)
+            report_conditions(run, examined, made.findings, problems)
 
     # -- reading -------------------------------------------------------------------------------------------------
-
-    def _tx(self, tx: Transaction) -> Transaction:
-        return tx.with_identifiers(self._identifiers)
 
     def _finish_open(self) -> None:
         """Follow the transactions that earlier runs left open to their end."""
@@ -156,8 +152,7 @@ class _Working:
         self._run.skip("transaction of an earlier run still undecided", len(endings.undecided))
 
     def _look(self) -> Scene:
-        with self._run.read() as plain:
-            tx = self._tx(plain)
+        with self._run.read() as tx:
             mints = [row["mint_address"] for row in tx.rows("listed_mints")]
             rows = self._job.in_scope(self._run, tx, self._options)
         return self._survey.look(rows, mints)
@@ -170,8 +165,7 @@ class _Working:
         rows |= {row.wallet_id: row for row, _ in made.marks}
         status = self._configuration.payment_acceptance_commitment
         now = self._run.now
-        with self._run.write() as plain:
-            tx = self._tx(plain)
+        with self._run.write() as tx:
             accepted: set[int] = set()
             for start in range(0, len(made.accepts), BATCH):
                 part = made.accepts[start : start + BATCH]
@@ -198,7 +192,7 @@ class _Working:
                     run_id=self._run.run_id,
                 )
             }
-            report_arrivals(self._run, plain, made.findings)
+            report_arrivals(self._run, tx, made.findings)
         self._run.done("accept", len(accepted))
         self._run.done("expire", len(expired))
         self._run.skip("changed meanwhile", len(made.accepts) + len(ids) - len(accepted) - len(expired))
@@ -271,7 +265,7 @@ class _Working:
         if not settled:
             return
         with self._run.write() as tx:
-            answer = self._tx(tx).rows(
+            answer = tx.rows(
                 "settle_wallets",
                 wallet_ids=[row.wallet_id for row, _, _, _ in settled],
                 states=[row.state for row, _, _, _ in settled],

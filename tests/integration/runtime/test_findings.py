@@ -163,7 +163,7 @@ def test_two_firms_may_have_the_same_subject_and_are_counted_apart(examine, worl
             told.append(
                 ledger.settle(
                     kinds=["missing_object"], firm_ids=[firm.id, other.id], category=Category.SYSTEM
-                )[1]
+                ).by_firm
             )
 
     runner(ScriptedJob(script))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cp_ops.crm.stale_deals.job import CheckStaleDeals
+from cp_ops.runtime.database import transaction
 from cp_ops.runtime.errors import PreflightError, StatementFailedError
 from cp_ops.runtime.preflight import Table
 from tests.integration.scripted_job import ScriptedJob
@@ -136,7 +137,7 @@ def test_a_read_transaction_cannot_write(runner, world):
         with (
             run.read() as tx,
             pytest.raises(StatementFailedError, match="ReadOnlySqlTransaction"),
-            tx.savepoint(),
+            transaction(tx.connection),
         ):
             tx.connection.execute("UPDATE firm_firm SET notes = 'x'")
 

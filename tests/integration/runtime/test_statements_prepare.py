@@ -31,7 +31,7 @@ def named(statement: Statement) -> str:
     """The text with the names that a domain leaves open: those of the payment module's default tables."""
     return (
         statement.text.format(**PaymentTables().identifiers())
-        if statement.domain.startswith("solana/")
+        if statement.file.startswith("solana/")
         else statement.text
     )
 
@@ -40,7 +40,7 @@ def prepared(statement: Statement) -> str:
     """The statement as PREPARE takes it: numbered parameters instead of named ones."""
     names = list(dict.fromkeys(PARAMETER.findall(statement.text)))
     text = PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", named(statement))
-    return f"PREPARE {statement.domain.replace('/', '_')}_{statement.name} AS {text.replace('%%', '%')}"
+    return f"PREPARE {statement.file.replace('/', '_')}_{statement.name} AS {text.replace('%%', '%')}"
 
 
 def check(connection: psycopg.Connection, statement: Statement) -> None:

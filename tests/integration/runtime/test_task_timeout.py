@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import timeout
 
+from cp_ops.runtime.database import transaction
 from cp_ops.runtime.errors import CpOpsError
 from tests.integration.conftest import Runner
 from tests.integration.scripted_job import ScriptedJob, note_on_firms
@@ -67,18 +68,18 @@ def raw(run):
 
 def named(run):
     """Wait for the table lock that the test holds."""
-    with run.read() as tx, tx.in_domain("runtime") as runtime:
-        runtime.rows("firms", firm_id=None)
+    with run.read() as tx:
+        tx.rows("firms", firm_id=None)
 
 
 def streamed(run):
-    with run.read() as tx, tx.in_domain("runtime") as runtime:
-        for _ in runtime.stream("firms", firm_id=None):
+    with run.read() as tx:
+        for _ in tx.stream("firms", firm_id=None):
             pass
 
 
 def in_a_savepoint(run):
-    with run.write() as tx, tx.savepoint():
+    with run.write() as tx, transaction(tx.connection):
         tx.connection.execute(ENDLESS)
 
 
@@ -89,8 +90,8 @@ def with_temporary_tables(run):
 
 def copied(run):
     """Wait for the result of a COPY whose rows are all sent."""
-    with run.write() as tx, tx.in_domain("runtime") as runtime:
-        runtime.execute("create_seen_finding")
+    with run.write() as tx:
+        tx.execute("create_seen_finding")
         tx.connection.execute(
             "CREATE FUNCTION pg_temp.nap() RETURNS trigger LANGUAGE plpgsql"
             " AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END'"
@@ -98,7 +99,7 @@ def copied(run):
         tx.connection.execute(
             "CREATE TRIGGER nap AFTER INSERT ON seen_finding EXECUTE FUNCTION pg_temp.nap()"
         )
-        runtime.copy("stage_seen_findings", [("a", "b", None, "INFO", "", "{}")])
+        tx.copy("stage_seen_findings", [("a", "b", None, "INFO", "", "{}")])
 
 
 def cleaned_up(run):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cp_ops.runtime.errors import CapExceededError, PlanChangedError
-from cp_ops.runtime.plan import Action, Plan, Skip
+from cp_ops.runtime.plan import UNHASHED, Action, Payload, Plan, Skip
 
 actions = st.builds(
     Action,
@@ -106,3 +106,35 @@ def test_the_table_counts_and_names_the_first_actions():
     assert lines[3] == "  mark crm_deals:0: idle"
     assert lines[-1] == "  ... and 6 more actions"
     assert Plan().table() == "nothing to do"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Charge(Payload):
+    """A payload as jobs declare them."""
+
+    invoice: int
+    currency: str
+    row: object = field(default=None, metadata=UNHASHED)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Other(Payload):
+    """Another kind's payload."""
+
+    invoice: int
+
+
+def test_a_payload_is_hashed_as_the_mapping_of_its_fields():
+    charge = Charge(7, "EUR", row=object())
+    assert dict(charge) == {"invoice": 7, "currency": "EUR"}
+    assert charge == {"invoice": 7, "currency": "EUR"}
+    mapping = Action("charge", "finance_invoices:7", "due", 1, 1, {"currency": "EUR", "invoice": 7})
+    assert Action("charge", "finance_invoices:7", "due", 1, 1, charge).canonical() == mapping.canonical()
+
+
+def test_a_payload_is_read_back_as_the_type_that_the_planner_gave_it():
+    charge = Charge(7, "EUR")
+    action = Action("charge", "finance_invoices:7", "due", data=charge)
+    assert action.payload(Charge) is charge
+    with pytest.raises(TypeError, match="charge finance_invoices:7 carries Charge, not Other"):
+        action.payload(Other)

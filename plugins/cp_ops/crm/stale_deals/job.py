@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import Field
-
 from cp_ops.crm.stale_deals.alerts import CLOSING_SOON_DAYS, AlertText, AlertType, close_date_text, stale_text
+from cp_ops.crm.stale_deals.options import CheckStaleDealsOptions
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import DatabaseConflictError, RowFailedError, StatementFailedError
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import FirmOptions
 from cp_ops.runtime.plan import Action, Plan, Skip
 from cp_ops.runtime.preflight import Table
 
@@ -34,17 +32,6 @@ NO_RECIPIENT = (
     "alert without recipients: the deal has no active owner or team member, the firm no active admin"
 )
 FUTURE_ACTIVITY = "last activity lies in the future: counted as active today"
-
-
-class CheckStaleDealsOptions(FirmOptions):
-    """Options of check_stale_deals."""
-
-    days: int | None = Field(
-        default=None,
-        gt=0,
-        title="Days without activity",
-        description="A deal is stale from this many days on. Empty: each deal's own threshold (30 where it has none)",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +174,7 @@ class CheckStaleDeals(Job[CheckStaleDealsOptions]):
     """Keep the stale mark and the stale and close-date alerts of the firms' deals true."""
 
     command = "check_stale_deals"
-    domain = "crm/stale_deals"
+    statements = "crm/stale_deals"
     options = CheckStaleDealsOptions
     needs = (
         Table(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from cp_ops.documents.reconciliation.checksums import compare_checksums
 from cp_ops.documents.reconciliation.findings import (
     CHECKSUM,
@@ -21,10 +19,10 @@ from cp_ops.documents.reconciliation.findings import (
 )
 from cp_ops.documents.reconciliation.listing import KeyRing, Listing
 from cp_ops.documents.reconciliation.locations import Matching
+from cp_ops.documents.reconciliation.options import ReconcileS3Options
 from cp_ops.documents.reconciliation.orphans import JudgedBucket, OrphanSearch
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import FirmOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
 
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.field_encryption import FieldEncryption
+    from cp_ops.runtime.findings import Settled
     from cp_ops.runtime.object_store import ObjectStore
-    from cp_ops.runtime.outcome import FindingCounts
 
 log = logging.getLogger(__name__)
 
@@ -48,19 +46,6 @@ NOT_JUDGED = {
 """Why a version is passed over until the next run."""
 
 
-class ReconcileS3Options(FirmOptions):
-    """Options of reconcile_s3."""
-
-    deep: bool = Field(
-        default=False,
-        title="Deep",
-        description=(
-            "Also compare each version's SHA-256 with the one that S3 keeps: one more call for each object that has one. "
-            "Findings of an earlier deep run stay as they are in a run that is not deep"
-        ),
-    )
-
-
 class ReconcileS3(Job[ReconcileS3Options]):
     """List the buckets, match them with the document versions by fingerprint, and settle the findings.
 
@@ -69,7 +54,7 @@ class ReconcileS3(Job[ReconcileS3Options]):
     """
 
     command = "reconcile_s3"
-    domain = "documents/reconciliation"
+    statements = "documents/reconciliation"
     options = ReconcileS3Options
     needs = (
         Table(
@@ -207,10 +192,10 @@ class ReconcileS3(Job[ReconcileS3Options]):
             _record(run, settled)
 
 
-def _record(run: JobRun, settled: tuple[FindingCounts, dict[int, dict[str, int]]]) -> None:
+def _record(run: JobRun, settled: Settled) -> None:
     run.count_findings(settled)
-    run.done("findings_opened", settled[0].opened)
-    run.done("findings_resolved", settled[0].resolved)
+    run.done("findings_opened", settled.opened)
+    run.done("findings_resolved", settled.resolved)
 
 
 def _names(buckets: str) -> list[str]:

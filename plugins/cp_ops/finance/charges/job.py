@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
-
 from cp_ops.finance.caps import cap_totals
 from cp_ops.finance.charges.collection import Collection
+from cp_ops.finance.charges.options import ProcessRecurringChargesOptions
 from cp_ops.finance.charges.plan import (
     ATTACH,
     CHARGE,
@@ -24,7 +23,6 @@ from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import RowFailedError
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.money import parse_limits
-from cp_ops.runtime.options import FirmOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
@@ -42,38 +40,6 @@ NAMED_SKIPS = 100
 """How many invoices that are not charged the log names, with the reason; all are counted."""
 
 
-class ProcessRecurringChargesOptions(FirmOptions):
-    """Options of process_recurring_charges."""
-
-    max_charges: int | None = Field(
-        default=None,
-        ge=0,
-        title="Most charges",
-        description="Stop before the first charge if more invoices than this are due. Empty: [cp_ops] charges_max.",
-    )
-    max_total: str | None = Field(
-        default=None,
-        title="Most in all",
-        description=(
-            "Stop before the first charge if the sum of a currency is more than this, such as USD=50000, EUR=20000, or "
-            "if a currency is not named. Empty: [cp_ops] charges_max_total."
-        ),
-    )
-    expected_plan: str | None = Field(
-        default=None,
-        pattern=r"^(sha256:)?[0-9a-f]{64}$",
-        title="Approved plan",
-        description="The plan's hash of a dry run: charge exactly what it showed, or nothing if the data changed since.",
-    )
-
-    @field_validator("max_total")
-    @classmethod
-    def _readable(cls, text: str | None) -> str | None:
-        if text is not None:
-            parse_limits(text)
-        return text
-
-
 class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
     """Settle the attempts of earlier runs, plan who is charged what, check the caps, charge.
 
@@ -81,7 +47,7 @@ class ProcessRecurringCharges(Job[ProcessRecurringChargesOptions]):
     """
 
     command = "process_recurring_charges"
-    domain = "finance/charges"
+    statements = "finance/charges"
     options = ProcessRecurringChargesOptions
     needs = (
         Table(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from datetime import date, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BeforeValidator, Field
+from typing import TYPE_CHECKING, Any
 
 from cp_ops.finance.caps import cap_totals
+from cp_ops.finance.packages.options import GeneratePackageInvoicesOptions
 from cp_ops.finance.packages.plan import (
     ALREADY_INVOICED,
     FirmBilling,
@@ -21,7 +20,6 @@ from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import OptionsError, RowFailedError, StatementFailedError
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.money import Money, exponent, totals
-from cp_ops.runtime.options import FirmOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
@@ -38,7 +36,6 @@ BATCH = 2_000
 """Invoices per INSERT."""
 AHEAD = timedelta(days=31)
 """How far a reference date may be in the future: the next month's invoices can be issued early, the next decade's not."""
-EARLIEST = date(2000, 1, 1)
 
 INVOICE_COLUMNS = tuple(
     """
@@ -51,45 +48,11 @@ INVOICE_COLUMNS = tuple(
 )
 
 
-def _iso_day(value: object) -> object:
-    if value is None or type(value) is date:
-        return value
-    if not isinstance(value, str):
-        raise ValueError("must be a day as YYYY-MM-DD")  # noqa: TRY004 - pydantic reports a ValueError
-    try:
-        return date.fromisoformat(value) if len(value) == len("YYYY-MM-DD") else _refuse()
-    except ValueError:
-        raise ValueError("must be a day as YYYY-MM-DD") from None
-
-
-def _refuse() -> object:
-    raise ValueError
-
-
-class GeneratePackageInvoicesOptions(FirmOptions):
-    """Options of generate_package_invoices."""
-
-    reference_date: Annotated[date | None, BeforeValidator(_iso_day)] = Field(
-        default=None,
-        ge=EARLIEST,
-        title="Reference date",
-        description=(
-            "The day (YYYY-MM-DD) whose billing periods are invoiced, at most 31 days ahead. "
-            "Empty: today, where the firm is"
-        ),
-    )
-    backfill: bool = Field(
-        default=False,
-        title="Backfill",
-        description="Also invoice the earlier periods that were never invoiced, since each engagement's start.",
-    )
-
-
 class GeneratePackageInvoices(Job[GeneratePackageInvoicesOptions]):
     """Plan which package fees are due, then insert their invoices in batches."""
 
     command = "generate_package_invoices"
-    domain = "finance/packages"
+    statements = "finance/packages"
     options = GeneratePackageInvoicesOptions
     needs = (
         Table(

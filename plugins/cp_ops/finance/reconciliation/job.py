@@ -7,14 +7,12 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from cp_ops.finance.reconciliation.kinds import KINDS
 from cp_ops.finance.reconciliation.listing import EVENT_DAYS, StripeListing, StripeReader
+from cp_ops.finance.reconciliation.options import ReconcileStripeOptions
 from cp_ops.finance.reconciliation.verdicts import Verdicts, orphan_row
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import FirmOptions
 from cp_ops.runtime.plan import Action, Plan
 from cp_ops.runtime.preflight import Table
 
@@ -35,19 +33,6 @@ CHUNK = 2_000
 MOVING = "changed while it was compared"
 
 
-class ReconcileStripeOptions(FirmOptions):
-    """Options of reconcile_stripe."""
-
-    full: bool = Field(
-        default=False,
-        title="Full",
-        description=(
-            "Compare every invoice that ever referred to Stripe. Off: those of the look-back window, everything that is "
-            "still open, what Stripe's events say has changed, and what has an open finding."
-        ),
-    )
-
-
 class ReconcileStripe(Job[ReconcileStripeOptions]):
     """List Stripe's objects, compare each invoice that refers to one, settle the findings.
 
@@ -55,7 +40,7 @@ class ReconcileStripe(Job[ReconcileStripeOptions]):
     """
 
     command = "reconcile_stripe"
-    domain = "finance/reconciliation"
+    statements = "finance/reconciliation"
     options = ReconcileStripeOptions
     needs = (
         Table(
@@ -191,8 +176,7 @@ class ReconcileStripe(Job[ReconcileStripeOptions]):
     def _settle(self, run: JobRun, tenants: Sequence[Tenant], examined: Sequence[str]) -> None:
         for tenant in tenants:
             with run.write(tenant) as tx, run.findings(tx) as ledger:
-                with tx.in_domain(self.domain) as own:
-                    own.execute("see_stripe_findings", firm_ids=list(tenant.firm_ids))
+                tx.execute("see_stripe_findings", firm_ids=list(tenant.firm_ids))
                 settled = ledger.settle(
                     kinds=list(KINDS),
                     firm_ids=tenant.firm_ids,
@@ -200,8 +184,8 @@ class ReconcileStripe(Job[ReconcileStripeOptions]):
                     subjects=examined,
                 )
             run.count_findings(settled)
-            run.done("findings_opened", settled[0].opened)
-            run.done("findings_resolved", settled[0].resolved)
+            run.done("findings_opened", settled.opened)
+            run.done("findings_resolved", settled.resolved)
 
 
 def plan_findings(changes: Iterable[dict[str, Any]]) -> Plan:

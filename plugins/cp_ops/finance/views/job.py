@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
-from cp_ops.finance.views.plan import CLOSE, REFRESH, Concurrently, ReportingView, plan_refresh
+from cp_ops.finance.views.options import VIEWS, RefreshMaterializedViewsOptions
+from cp_ops.finance.views.plan import CLOSE, REFRESH, ReportingView, plan_refresh
 from cp_ops.runtime.errors import CpOpsError, DatabaseUnavailableError, LeaseLostError
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
     from cp_ops.runtime.plan import Action
 
-View = Literal[
-    "mv_revenue_by_project_month", "mv_utilization_by_user_week", "mv_utilization_by_project_month"
-]
-VIEWS: tuple[View, ...] = get_args(View)
 TriggeredBy = Literal["scheduled", "manual", "event"]
 
 GRACE = 60
 """Seconds after which a log row marked running may be a dead run's; a live one takes its lock at once."""
 LOCK_SECONDS = 10
 """How long a refresh waits for its lock."""
-
-
-class RefreshMaterializedViewsOptions(JobOptions):
-    """Options of refresh_materialized_views."""
-
-    view: View | None = Field(
-        default=None, title="View", description="Refresh only this view. Empty: all three"
-    )
-    concurrently: Concurrently = Field(
-        default="auto",
-        title="Concurrently",
-        description=(
-            "Refresh without making readers wait: auto where it is possible and pays, always (an error where it is "
-            "not possible), or never"
-        ),
-    )
 
 
 class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
@@ -50,7 +28,7 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
     """
 
     command = "refresh_materialized_views"
-    domain = "finance/views"
+    statements = "finance/views"
     options = RefreshMaterializedViewsOptions
     needs = (
         Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import PreflightError
 from cp_ops.runtime.plan import Action, Plan
@@ -11,7 +11,7 @@ from cp_ops.runtime.plan import Action, Plan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Concurrently = Literal["auto", "always", "never"]
+    from cp_ops.finance.views.options import Concurrently
 
 REFRESH = "refresh"
 CLOSE = "close_stale_log"

@@ -83,8 +83,7 @@ class Provisioning:
             raise DatabaseConflictError("the firm's name or slug was taken meanwhile; nothing was kept")
         self._firm_id = row["id"]
         if self._run.session.guarded:
-            with self._tx.in_domain("runtime") as runtime:
-                runtime.execute("set_current_firm", firm_id=self._firm_id)
+            self._tx.as_firm(self._firm_id)
 
     def _create_account(self, password: str) -> None:
         row = self._tx.one(

@@ -52,7 +52,7 @@ class ProvisionFirm(Job[ProvisionFirmOptions]):
     """
 
     command = "provision_firm"
-    domain = "firms/provisioning"
+    statements = "firms/provisioning"
     options = ProvisionFirmOptions
     needs = NEEDS
 

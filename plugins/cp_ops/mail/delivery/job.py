@@ -16,8 +16,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
+from cp_ops.mail.delivery.options import DeliverMailOptions
 from cp_ops.mail.delivery.server import MailingDeferredError, MailingRefusedError
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import (
@@ -29,7 +28,6 @@ from cp_ops.runtime.errors import (
 )
 from cp_ops.runtime.findings import Finding, Severity
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.outbox import INVITATION_TOKEN
 from cp_ops.runtime.plan import Action, Plan
 
@@ -49,19 +47,6 @@ GIVEN_UP_WITHIN = timedelta(days=30)
 """How far back option `redeliver` reaches."""
 NOT_DELIVERED = "mail_not_delivered"
 REASONS = {"pending": "is due", "sending": "was cut off in its delivery", "failed": "was given up"}
-
-
-class DeliverMailOptions(JobOptions):
-    """Options of cp_ops_deliver_mail."""
-
-    max_mails: int = Field(
-        default=1_000, gt=0, le=10_000, title="At most", description="Most mails that one run sends."
-    )
-    redeliver: bool = Field(
-        default=False,
-        title="Deliver again what was given up",
-        description="Take up mails that were given up within the last 30 days and whose text is still kept",
-    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +77,7 @@ class DeliverMail(Job[DeliverMailOptions]):
     """Deliver the outbox, then forget addresses and texts of mails that were sent long ago."""
 
     command = "cp_ops_deliver_mail"
-    domain = "mail/delivery"
+    statements = "mail/delivery"
     options = DeliverMailOptions
 
     def __init__(self, server: MailServer) -> None:

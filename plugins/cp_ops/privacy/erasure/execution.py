@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.privacy.composed import ComposedStatements, template
 from cp_ops.privacy.erasure.objects import delete_objects_unless_held, require_unheld
 from cp_ops.privacy.erasure.plan import MAIL, OBJECTS
 from cp_ops.privacy.erasure.preview import Covered, Subject, differs, places, selected, spared, table_groups
@@ -16,6 +15,7 @@ from cp_ops.privacy.erasure.search import FirmSearch, Remains, Searched
 from cp_ops.runtime import audit
 from cp_ops.runtime.errors import CpOpsError, PlanChangedError
 from cp_ops.runtime.findings import Finding, Severity
+from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ class Execution:
     ) -> None:
         self._covers_documents = bool(covered.document_ids)
         self._named: tuple[Remains, ...] = ()
-        self._search = FirmSearch(run.outcome, covered.mapped, covered.catalogue, covered.selection)
+        self._search = FirmSearch(covered.mapped, covered.catalogue, covered.selection)
         self._run, self._tenant, self._subject, self._covered = run, tenant, subject, covered
         self.plan_sha256 = plan_sha256
         self._persons = set(covered.mapped.subjects.values())
@@ -128,8 +128,8 @@ class Execution:
             return 0
         eraser, encryption = clients()
         firm_id = self._subject.firm_id
-        with self._run.read() as tx, tx.in_domain("runtime") as runtime:
-            firm = runtime.one("firms", firm_id=firm_id)
+        with self._run.read() as tx:
+            firm = tx.one("runtime/firms", firm_id=firm_id)
         assert firm is not None
         return delete_objects_unless_held(
             self._run,
@@ -263,15 +263,19 @@ class Execution:
         if "updated_at" in facts.columns:
             assignments.append(sql.SQL("updated_at = %(now)s"))
         query = template(
-            "privacy/erasure",
-            "erase_batch",
+            "privacy/erasure/erase_batch",
             assignments=sql.SQL(", ").join(assignments),
             differs=differs(columns, facts),
             unheld=sql.SQL("NOT line.legal_hold" if table == DOCUMENTS else "true"),
             **places(facts),
         )
-        values = {"vias": list(vias), "after": after, "batch": BATCH, "now": self._run.now}
-        (row,) = ComposedStatements(tx, self._run.outcome).rows(f"erasing {table}", query, values)
+        (row,) = tx.rows(
+            ComposedStatement(f"erasing {table}", query),
+            vias=list(vias),
+            after=after,
+            batch=BATCH,
+            now=self._run.now,
+        )
         self._count_erased(tx, table, row["rows"])
         return row
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from cp_ops.privacy.erasure import journal
 from cp_ops.privacy.erasure.certificate import certificate
 from cp_ops.privacy.erasure.execution import Execution, RemainsError
 from cp_ops.privacy.erasure.journal import BEGUN, Entry
+from cp_ops.privacy.erasure.options import ExecuteErasureRequestOptions
 from cp_ops.privacy.erasure.plan import approval_text, plan_erasure, require_unblocked
 from cp_ops.privacy.erasure.preview import SCOPES, Covered, Subject, preview
 from cp_ops.runtime import audit
 from cp_ops.runtime.errors import LeaseLostError, OptionsError, PlanChangedError, translate
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
@@ -39,19 +37,6 @@ NEEDS = (
     Table("projects_projects", ("client_id", "contract_id", "status"), UPDATES),
     Table("firm_membership", ("firm_id", "user_id")),
 )  # fmt: skip
-
-
-class ExecuteErasureRequestOptions(JobOptions):
-    """Options of execute_erasure_request."""
-
-    request_id: int = Field(
-        gt=0, title="Request", description="Id of an approved erasure request (core_erasure_request.id)"
-    )
-    confirm: bool = Field(
-        default=True,
-        title="Ask for approval",
-        description="Show the plan here in Airflow and wait for a person to approve exactly that plan",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +73,7 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
     """
 
     command = "execute_erasure_request"
-    domain = "privacy/erasure"
+    statements = "privacy/erasure"
     options = ExecuteErasureRequestOptions
     needs = NEEDS
 
@@ -241,9 +226,7 @@ def find_request(run: JobRun, request_id: int) -> tuple[Request, Tenant]:
 
     :raises OptionsError: when there is no such request.
     """
-    with run.read() as tx, tx.in_domain("runtime") as runtime:
-        firm_ids = [row["id"] for row in runtime.rows("all_firm_ids")]
-    for tenant in run.tenants(firm_ids):
+    for tenant in run.tenants(run.every_firm()):
         with run.read(tenant) as tx:
             request = tx.one(
                 "erasure_request", Request, request_id=request_id, firm_ids=list(tenant.firm_ids)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.privacy.composed import ComposedStatements, template
 from cp_ops.privacy.erasure.identifiers import addresses_in_text
 from cp_ops.privacy.erasure.plan import Findings, Kept, TableChanges, grouped_columns
 from cp_ops.privacy.erasure.search import FirmSearch, Spared
@@ -13,7 +12,9 @@ from cp_ops.privacy.erasure.selection import Selection
 from cp_ops.privacy.erasure.treatment import treated_columns
 from cp_ops.privacy.personal_data import Erasure, load_map, read_catalogue
 from cp_ops.runtime.errors import OptionsError
+from cp_ops.runtime.firms import all_firm_ids
 from cp_ops.runtime.outbox import recipient_key
+from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -81,7 +82,7 @@ def preview(run: JobRun, tx: Transaction, subject: Subject, *, search: bool = Fa
             f"{subject} is not one of firm {subject.firm_id}'s, or is gone",
             "Correct or reject the request",
         )
-    selection = Selection(tx, run.outcome, mapped, catalogue, subject.firm_id)
+    selection = Selection(tx, mapped, catalogue, subject.firm_id)
     ids = {subject.entity_id}
     if subject.scope_type == "contact":
         ids |= {row["id"] for row in tx.rows("same_address_contacts", **_entity(subject))}
@@ -101,11 +102,11 @@ def preview(run: JobRun, tx: Transaction, subject: Subject, *, search: bool = Fa
         mapped, catalogue, selection, Findings((), (), 0, 0, {}), sizes, document_ids, locations
     )
     covered.found = Findings(
-        changes=_changes(run, tx, covered),
+        changes=_changes(tx, covered),
         kept=_kept(tx, mapped),
         mails=_mails(tx, covered, subject.firm_id),
         objects=len(locations),
-        blockers=_blockers(tx, selection, subject) | (_left(run, tx, covered) if search else {}),
+        blockers=_blockers(tx, selection, subject) | (_left(tx, covered) if search else {}),
     )
     return covered
 
@@ -122,21 +123,15 @@ def _own_accounts(run: JobRun, tx: Transaction, selection: Selection, firm_id: i
     portals = sorted(selection.subjects["portal_user"])
     firms: list[int | None] = [None]
     if run.session.guarded:
-        with tx.in_domain("runtime") as runtime:
-            firms = [row["id"] for row in runtime.rows("all_firm_ids")]
+        firms = [*all_firm_ids(tx)]
     for firm in firms:
-        _become(tx, firm)
+        if firm is not None:
+            tx.as_firm(firm)
         rows = tx.rows("accounts_of_their_own", user_ids=sorted(own), portal_user_ids=portals)
         own &= {row["id"] for row in rows}
     if run.session.guarded:
-        _become(tx, firm_id)
+        tx.as_firm(firm_id)
     return own
-
-
-def _become(tx: Transaction, firm_id: int | None) -> None:
-    if firm_id is not None:
-        with tx.in_domain("runtime") as runtime:
-            runtime.execute("set_current_firm", firm_id=firm_id)
 
 
 def table_groups(
@@ -194,10 +189,9 @@ def places(table: CatalogueTable) -> dict[str, sql.Composable]:
     }
 
 
-def _changes(run: JobRun, tx: Transaction, covered: Covered) -> list[TableChanges]:
+def _changes(tx: Transaction, covered: Covered) -> list[TableChanges]:
     from psycopg import sql
 
-    counting = ComposedStatements(tx, run.outcome)
     changes: list[TableChanges] = []
     for table, vias in selected(tx).items():
         facts = covered.catalogue.tables[table]
@@ -209,13 +203,12 @@ def _changes(run: JobRun, tx: Transaction, covered: Covered) -> list[TableChange
                 for position, column in enumerate(columns)
             )
             query = template(
-                "privacy/erasure",
-                "count_changes",
+                "privacy/erasure/count_changes",
                 counts=counts,
                 differs=differs(columns, facts),
                 **places(facts),
             )
-            (row,) = counting.rows(f"counting {table}", query, {"vias": list(allowed)})
+            (row,) = tx.rows(ComposedStatement(f"counting {table}", query), vias=list(allowed))
             if row["rows"]:
                 held = tuple(
                     (column.name, column.treatment, column.why, row[f"column_{position}"])
@@ -245,9 +238,9 @@ def _locations(tx: Transaction, subject: Subject, document_ids: list[int]) -> li
     return tx.rows("object_locations", firm_id=subject.firm_id, document_ids=document_ids)
 
 
-def _left(run: JobRun, tx: Transaction, covered: Covered) -> dict[str, int]:
+def _left(tx: Transaction, covered: Covered) -> dict[str, int]:
     """Find where an address or a number would be left: an erasure that was begun could not be completed."""
-    search = FirmSearch(run.outcome, covered.mapped, covered.catalogue, covered.selection)
+    search = FirmSearch(covered.mapped, covered.catalogue, covered.selection)
     found = search.everywhere(tx, spared(tx, covered, covered.mapped.tables))
     return {f"address or number left in {hit.table}.{hit.column}": hit.rows for hit in found.remains}
 

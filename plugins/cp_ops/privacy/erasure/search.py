@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.composed import ComposedStatements, template
 from cp_ops.privacy.erasure.identifiers import PHONE, addresses_in_text, names_in_text, numbers_in_text
 from cp_ops.privacy.personal_data import Erasure
+from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from cp_ops.privacy.erasure.selection import Selection
     from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, Column, PersonalDataMap
     from cp_ops.runtime.database import Transaction
-    from cp_ops.runtime.outcome import Outcome
 
 SEARCHED = frozenset(
     {"text", "character varying", "character", "jsonb", "json", "text[]", "character varying[]"}
@@ -62,10 +61,8 @@ def is_somebodys_number(name: str, column: Column) -> bool:
 class FirmSearch:
     """Searches a firm's rows, column by column, except what the map keeps for a legal reason."""
 
-    def __init__(
-        self, outcome: Outcome, mapped: PersonalDataMap, catalogue: Catalogue, selection: Selection
-    ) -> None:
-        self._outcome, self._map, self._catalogue, self._selection = outcome, mapped, catalogue, selection
+    def __init__(self, mapped: PersonalDataMap, catalogue: Catalogue, selection: Selection) -> None:
+        self._map, self._catalogue, self._selection = mapped, catalogue, selection
         known = selection.identifiers
         self._addresses = addresses_in_text(known.addresses)
         self._numbers = numbers_in_text(known.phones)
@@ -92,7 +89,6 @@ class FirmSearch:
     def _search(self, tx: Transaction, tables: Mapping[str, sql.Composable], spared: Spared) -> Searched:
         from psycopg import sql
 
-        run = ComposedStatements(tx, self._outcome)
         remains: list[Remains] = []
         named: list[Remains] = []
         searched = columns_searched = 0
@@ -113,20 +109,23 @@ class FirmSearch:
                         owners[f"{kind}_{position}"] = (found, column)
             if not counted:
                 continue
-            (row,) = run.rows(
-                f"searching {name}",
-                template(
-                    "privacy/erasure",
-                    "search_table",
-                    table=sql.Identifier(name),
-                    scope=scope,
-                    any=sql.SQL(" OR ").join(counted.values()),
-                    counts=sql.SQL(", ").join(
-                        sql.SQL("count(*) FILTER (WHERE {}) AS {}").format(hit, sql.Identifier(alias))
-                        for alias, hit in counted.items()
+            (row,) = tx.rows(
+                ComposedStatement(
+                    f"searching {name}",
+                    template(
+                        "privacy/erasure/search_table",
+                        table=sql.Identifier(name),
+                        scope=scope,
+                        any=sql.SQL(" OR ").join(counted.values()),
+                        counts=sql.SQL(", ").join(
+                            sql.SQL("count(*) FILTER (WHERE {}) AS {}").format(hit, sql.Identifier(alias))
+                            for alias, hit in counted.items()
+                        ),
                     ),
                 ),
-                {**self._addresses.params, **self._numbers.params, **self._names.params},
+                **self._addresses.params,
+                **self._numbers.params,
+                **self._names.params,
             )
             searched, columns_searched = searched + 1, columns_searched + len(columns)
             for alias, rows in row.items():
@@ -151,8 +150,7 @@ class FirmSearch:
         from psycopg import sql
 
         return template(
-            "privacy/erasure",
-            "is_selected",
+            "privacy/erasure/is_selected",
             key=sql.Identifier(table.primary_key),
             key_type=sql.SQL(table.columns[table.primary_key]),
             table_name=sql.Literal(table.name),

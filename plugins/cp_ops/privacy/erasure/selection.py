@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.privacy.composed import ComposedStatements, template
 from cp_ops.privacy.erasure.identifiers import (
     ADDRESS,
     NAME,
@@ -14,6 +13,7 @@ from cp_ops.privacy.erasure.identifiers import (
     numbers_in_text,
 )
 from cp_ops.privacy.personal_data import EMAIL, Erasure, Export, Role
+from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, MappedTable, PersonalDataMap
     from cp_ops.runtime.database import Transaction
-    from cp_ops.runtime.outcome import Outcome
 
 WHOLE = ""
 """The `via` of a row that is covered as a whole."""
@@ -38,12 +37,11 @@ class Selection:
     def __init__(
         self,
         tx: Transaction,
-        outcome: Outcome,
         mapped: PersonalDataMap,
         catalogue: Catalogue,
         firm_id: int,
     ) -> None:
-        self._sql = ComposedStatements(tx, outcome)
+        self._tx = tx
         self._map = mapped
         self._catalogue = catalogue
         self.present = mapped.present(catalogue)
@@ -94,18 +92,19 @@ class Selection:
     def _select(self, table: str, via: str, condition: sql.Composable, **params: Any) -> bool:
         from psycopg import sql
 
-        found = self._sql.execute(
-            f"selecting rows of {table}",
-            template(
-                "privacy/erasure",
-                "select_rows",
-                table=sql.Identifier(table),
-                table_name=sql.Literal(table),
-                key=sql.Identifier(self._catalogue.tables[table].primary_key),
-                via=sql.Literal(via),
-                condition=condition,
+        found = self._tx.execute(
+            ComposedStatement(
+                f"selecting rows of {table}",
+                template(
+                    "privacy/erasure/select_rows",
+                    table=sql.Identifier(table),
+                    table_name=sql.Literal(table),
+                    key=sql.Identifier(self._catalogue.tables[table].primary_key),
+                    via=sql.Literal(via),
+                    condition=condition,
+                ),
             ),
-            params,
+            **params,
         )
         if found:
             self._selected.setdefault(table, set()).add(via)
@@ -149,20 +148,21 @@ class Selection:
             and (ADDRESS.search(column) or PHONE.search(column) or NAME.match(column))
         ]
         columns = [facts.primary_key, *onward, *telling]
-        rows = self._sql.rows(
-            f"reading persons of {table}",
-            template(
-                "privacy/erasure",
-                "rows_of_subject",
-                columns=sql.SQL(", ").join(
-                    sql.SQL("line.{}").format(sql.Identifier(name)) for name in columns
+        rows = self._tx.rows(
+            ComposedStatement(
+                f"reading persons of {table}",
+                template(
+                    "privacy/erasure/rows_of_subject",
+                    columns=sql.SQL(", ").join(
+                        sql.SQL("line.{}").format(sql.Identifier(name)) for name in columns
+                    ),
+                    table=sql.Identifier(table),
+                    table_name=sql.Literal(table),
+                    key=sql.Identifier(facts.primary_key),
+                    key_type=sql.SQL(facts.columns[facts.primary_key]),
                 ),
-                table=sql.Identifier(table),
-                table_name=sql.Literal(table),
-                key=sql.Identifier(facts.primary_key),
-                key_type=sql.SQL(facts.columns[facts.primary_key]),
             ),
-            {"vias": sorted(vias)},
+            vias=sorted(vias),
         )
         for row in rows:
             self.subjects[subject].add(row[facts.primary_key])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.composed import ComposedStatements, Line, named, template
 from cp_ops.privacy.export.archive import README, ArchivedTable
 from cp_ops.privacy.export.person import become, firms_to_ask
 from cp_ops.privacy.export.readme import readme
 from cp_ops.privacy.export.selection import Selection, Selector, harmless
 from cp_ops.privacy.personal_data import EMAIL, Export
+from cp_ops.runtime.statements import ComposedStatement, part, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cp_ops.privacy.export.archive import ArchiveWriter
     from cp_ops.privacy.export.selection import Person
     from cp_ops.privacy.personal_data import Catalogue, PersonalDataMap
-    from cp_ops.runtime.database import Transaction
+    from cp_ops.runtime.database import Line, Transaction
     from cp_ops.runtime.job import JobRun
 
 REFERENCES, DOCUMENTS = "references", "documents"
@@ -69,7 +69,6 @@ class Collector:
     def __init__(self, run: JobRun, tx: Transaction, mapped: PersonalDataMap, catalogue: Catalogue) -> None:
         self._run, self._tx = run, tx
         self._mapped, self._catalogue = mapped, catalogue
-        self._sql = ComposedStatements(tx, run.outcome)
 
     def find(self, person: Person) -> Contents:
         """Select and count every table of the map, the missing and the empty ones, too."""
@@ -134,7 +133,9 @@ class Collector:
         return sorted(
             row["id"]
             for _ in self._as_firms(contents, guarded=selector.scope_is_guarded(name))
-            for row in self._sql.rows(f"search {name} by address", query, contents.person.params())
+            for row in self._tx.rows(
+                ComposedStatement(f"search {name} by address", query), **contents.person.params()
+            )
         )
 
     def _count(self, contents: Contents, selection: Selection) -> None:
@@ -143,12 +144,15 @@ class Collector:
         params = contents.person.params()
         if selection.condition is not None:
             table.rows = sum(
-                self._sql.count(f"count {table.table}", selection.count(), params)
+                self._tx.count(ComposedStatement(f"count {table.table}", selection.count()), **params)
                 for _ in self._as_firms(contents, guarded=selection.guarded)
             )
         if selection.authored:
             table.references = sum(
-                self._sql.count(f"count references in {table.table}", selection.count_references(), params)
+                self._tx.count(
+                    ComposedStatement(f"count references in {table.table}", selection.count_references()),
+                    **params,
+                )
                 for _ in self._as_firms(contents, guarded=selection.table.guarded)
             )
         contents.selections[table.table] = selection
@@ -157,9 +161,9 @@ class Collector:
         if not {"documents_documents", "documents_versions"} <= set(self._catalogue.tables):
             return
         contents.documents_guarded = self._catalogue.tables["documents_documents"].guarded
-        count = template("privacy/export", "count_documents", query=_documents())
+        count = template("privacy/export/count_documents", query=_documents())
         contents.documents = sum(
-            self._sql.count("count documents", count, contents.person.params())
+            self._tx.count(ComposedStatement("count documents", count), **contents.person.params())
             for _ in self._as_firms(contents, guarded=contents.documents_guarded)
         )
 
@@ -169,7 +173,9 @@ class Collector:
         header = ending == "csv"
         for _ in self._as_firms(contents, guarded=selection.guarded):
             query = selection.as_csv(header=header) if ending == "csv" else selection.as_json()
-            yield from self._sql.lines(f"export {selection.table.name}", query, contents.person.params())
+            yield from self._tx.lines(
+                ComposedStatement(f"export {selection.table.name}", query), **contents.person.params()
+            )
             header = False
 
     def _reference_lines(self, contents: Contents, ending: str) -> Iterator[Line]:
@@ -181,14 +187,16 @@ class Collector:
             for query in selection.references():
                 for _ in self._as_firms(contents, guarded=selection.table.guarded):
                     copy = _copy(query, REFERENCE_COLUMNS, ending, header=header)
-                    yield from self._sql.lines(f"references in {table.table}", copy, contents.person.params())
+                    yield from self._tx.lines(
+                        ComposedStatement(f"references in {table.table}", copy), **contents.person.params()
+                    )
                     header = False
 
     def _document_lines(self, contents: Contents, ending: str) -> Iterator[Line]:
         header = ending == "csv"
         for _ in self._as_firms(contents, guarded=bool(contents.documents_guarded)):
             copy = _copy(_documents(), DOCUMENT_COLUMNS, ending, header=header, text=("name", "file_type"))
-            yield from self._sql.lines("export documents", copy, contents.person.params())
+            yield from self._tx.lines(ComposedStatement("export documents", copy), **contents.person.params())
             header = False
 
     def _as_firms(self, contents: Contents, *, guarded: bool) -> Iterator[int | None]:
@@ -198,7 +206,7 @@ class Collector:
 
 
 def _documents() -> sql.Composed:
-    return named("privacy/export", "documents_query")
+    return part("privacy/export/documents_query")
 
 
 def _copy(
@@ -207,11 +215,11 @@ def _copy(
     from psycopg import sql
 
     if ending != "csv":
-        return template("privacy/export", "query_as_json", query=query)
+        return template("privacy/export/query_as_json", query=query)
     shown = sql.SQL(", ").join(
         sql.SQL("{} AS {}").format(harmless(sql.Identifier(name)), sql.Identifier(name))
         if name in text
         else sql.Identifier(name)
         for name in columns
     )
-    return template("privacy/export", "query_as_csv", query=query, columns=shown, header=sql.Literal(header))
+    return template("privacy/export/query_as_csv", query=query, columns=shown, header=sql.Literal(header))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
-from typing import IO, TYPE_CHECKING, Literal
-
-from pydantic import Field
+from typing import IO, TYPE_CHECKING
 
 from cp_ops.privacy.export.archive import ArchiveWriter, sha256_of, verify
 from cp_ops.privacy.export.contents import Collector
 from cp_ops.privacy.export.destination import destination
+from cp_ops.privacy.export.options import ExportUserDataOptions
 from cp_ops.privacy.export.person import find_person
 from cp_ops.privacy.personal_data import load_map, read_catalogue
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.plan import Action, Plan
 from cp_ops.runtime.preflight import Table
 
@@ -46,28 +44,6 @@ NEEDS = (
 ENDINGS = {"all": ("jsonl", "csv"), "jsonl": ("jsonl",), "csv": ("csv",)}
 
 
-class ExportUserDataOptions(JobOptions):
-    """Options of export_user_data."""
-
-    user_id: int = Field(
-        gt=0, title="User", description="Id of the user (auth_user.id) whose data is exported"
-    )
-    output_dir: str = Field(
-        min_length=1,
-        title="Where to",
-        description=(
-            "Folder on the worker (absolute path) or s3://bucket/prefix. The archive is a new file there, readable "
-            "by the worker's account only; in S3 it is encrypted at rest"
-        ),
-        examples=["/var/lib/exports", "s3://privacy-exports/requests"],
-    )
-    format: Literal["all", "jsonl", "csv"] = Field(
-        default="all",
-        title="Format",
-        description="Tables as JSON Lines for machines, as CSV for people, or both in the same archive",
-    )
-
-
 def plan_export(tables: Iterable[ArchivedTable]) -> Plan:
     """Plan one action per table with rows or references. Pure."""
     return Plan.of(
@@ -90,7 +66,7 @@ class ExportUserData(Job[ExportUserDataOptions]):
     """
 
     command = "export_user_data"
-    domain = "privacy/export"
+    statements = "privacy/export"
     options = ExportUserDataOptions
     needs = NEEDS
 

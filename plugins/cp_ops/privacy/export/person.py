@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.export.selection import Person
 from cp_ops.runtime.errors import OptionsError
+from cp_ops.runtime.firms import all_firm_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,15 +51,13 @@ def firms_to_ask(run: JobRun, tx: Transaction) -> list[int | None]:
     """Give the firms as which guarded tables are asked: every one under row-level security, else no one's."""
     if not run.session.guarded:
         return [None]
-    with tx.in_domain("runtime") as runtime:
-        return [row["id"] for row in runtime.rows("all_firm_ids")]
+    return [*all_firm_ids(tx)]
 
 
 def become(tx: Transaction, firm_id: int | None) -> None:
     """See one firm's rows from here on, where row-level security is on."""
     if firm_id is not None:
-        with tx.in_domain("runtime") as runtime:
-            runtime.execute("set_current_firm", firm_id=firm_id)
+        tx.as_firm(firm_id)
 
 
 def as_each_firm(

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.privacy.composed import template
 from cp_ops.privacy.personal_data import EMAIL, Catalogue, CatalogueTable, Export, MappedTable, Role
+from cp_ops.runtime.statements import template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,19 +85,17 @@ class Selection:
 
     def count(self) -> sql.Composed:
         """How many rows."""
-        return template("privacy/export", "count_rows", **self._places())
+        return template("privacy/export/count_rows", **self._places())
 
     def count_references(self) -> sql.Composed:
         """How many references."""
         from psycopg import sql
 
         return template(
-            "privacy/export",
-            "count_references",
+            "privacy/export/count_references",
             sum=sql.SQL(" + ").join(
                 template(
-                    "privacy/export",
-                    "count_references_by",
+                    "privacy/export/count_references_by",
                     table=sql.Identifier(self.table.name),
                     column=sql.Identifier(column),
                 )
@@ -107,7 +105,7 @@ class Selection:
 
     def as_json(self) -> sql.Composed:
         """Give the rows as JSON Lines."""
-        return template("privacy/export", "rows_as_json", columns=_listed(self.columns), **self._places())
+        return template("privacy/export/rows_as_json", columns=_listed(self.columns), **self._places())
 
     def as_csv(self, *, header: bool) -> sql.Composed:
         """Give the rows as CSV, the header before the first of several statements only."""
@@ -118,8 +116,7 @@ class Selection:
             for name, value in self.columns.items()
         }
         return template(
-            "privacy/export",
-            "rows_as_csv",
+            "privacy/export/rows_as_csv",
             columns=_listed(columns),
             header=sql.Literal(header),
             **self._places(),
@@ -132,8 +129,7 @@ class Selection:
         at = next((name for name in ("created_at", "timestamp", "date") if name in self.table.columns), None)
         for column in self.authored:
             yield template(
-                "privacy/export",
-                "references_query",
+                "privacy/export/references_query",
                 table=sql.Identifier(self.table.name),
                 table_name=sql.Literal(self.table.name),
                 key=sql.Identifier(self.table.primary_key),
@@ -268,8 +264,7 @@ class Selector:
         if scope is None:
             return None
         return template(
-            "privacy/export",
-            "keys_by_address",
+            "privacy/export/keys_by_address",
             table=sql.Identifier(name),
             key=_column(self._present[name][1].primary_key),
             column=_column(column),

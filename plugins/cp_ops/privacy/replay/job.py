@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from cp_ops.privacy.erasure import journal
 from cp_ops.privacy.erasure.certificate import erased_so_far
 from cp_ops.privacy.erasure.execution import Execution
@@ -13,11 +11,11 @@ from cp_ops.privacy.erasure.job import NEEDS
 from cp_ops.privacy.erasure.journal import BEGUN, DONE, newest
 from cp_ops.privacy.erasure.plan import plan_erasure, require_unblocked
 from cp_ops.privacy.erasure.preview import SCOPES, Subject, preview
+from cp_ops.privacy.replay.options import ReplayErasuresOptions
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import CpOpsError, LeaseLostError, OptionsError
 from cp_ops.runtime.findings import Finding, Severity
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.plan import Action, Plan, Skip
 from cp_ops.runtime.preflight import Table
 
@@ -38,17 +36,6 @@ ADVICE = {
 }
 
 
-class ReplayErasuresOptions(JobOptions):
-    """Options of replay_erasures."""
-
-    journal: str | None = Field(
-        default=None,
-        title="Journal",
-        description="Path of the journal outside the database. Empty: setting erasure_journal, else the journal that "
-        "is in the database itself, which a restored backup may have lost entries of",
-    )
-
-
 class ReplayErasures(Job[ReplayErasuresOptions]):
     """Erase again what was executed; what is still erased, or is another row under a reused id, is left alone.
 
@@ -56,7 +43,7 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
     """
 
     command = "replay_erasures"
-    domain = "privacy/erasure"
+    statements = "privacy/erasure"
     options = ReplayErasuresOptions
     needs = (
         *NEEDS,
@@ -74,8 +61,7 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
             journal.catch_up(run)
         except CpOpsError as error:
             run.fail("journal", error)  # erasing again does not wait for the file
-        with run.read() as tx, tx.in_domain("runtime") as runtime:
-            firms = {row["id"] for row in runtime.rows("all_firm_ids")}
+        firms = set(run.every_firm())
         due: list[tuple[Entry, str]] = []
         items: list[Action | Skip] = []
         findings: dict[tuple[int, str, str], Finding] = {}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from cp_ops.privacy.personal_data import read_catalogue
 from cp_ops.privacy.retention.execution import Execution
 from cp_ops.privacy.retention.indexes import missing_indexes
 from cp_ops.privacy.retention.object_deletion import ObjectDeletions
+from cp_ops.privacy.retention.options import ExecuteRetentionPoliciesOptions
 from cp_ops.privacy.retention.plan import (
     SESSIONS,
     WEBHOOKS,
@@ -32,7 +31,6 @@ from cp_ops.privacy.webhook_cleanup.job import TABLES as WEBHOOK_TABLES
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import RowFailedError
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import FirmOptions
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
@@ -50,19 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DataType = Literal[
-    "emails",
-    "documents",
-    "audit_logs",
-    "webhooks",
-    "sessions",
-    "invoices",
-    "projects",
-    "time_entries",
-    "leads",
-    "prospects",
-    "support_tickets",
-]
 
 NEEDS = (
     Table(
@@ -91,29 +76,6 @@ NEEDS = (
 )
 
 
-class ExecuteRetentionPoliciesOptions(FirmOptions):
-    """Options of execute_retention_policies."""
-
-    data_type: DataType | None = Field(
-        default=None,
-        title="Data type",
-        description=(
-            "Only policies for this kind of data. Emails means the policies named emails, email_artifacts and "
-            "communications. Empty: every active policy"
-        ),
-    )
-    max_minutes: int | None = Field(
-        default=120,
-        ge=1,
-        le=1_440,
-        title="Minutes at most",
-        description=(
-            "Begin no batch after so many minutes; what is left is named in the outcome and done by the next run. "
-            "Empty: no limit but the task's own"
-        ),
-    )
-
-
 class ExecuteRetentionPolicies(Job[ExecuteRetentionPoliciesOptions]):
     """Carry out the firms' retention policies.
 
@@ -123,7 +85,7 @@ class ExecuteRetentionPolicies(Job[ExecuteRetentionPoliciesOptions]):
     """
 
     command = "execute_retention_policies"
-    domain = "privacy/retention"
+    statements = "privacy/retention"
     options = ExecuteRetentionPoliciesOptions
     needs = NEEDS
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.privacy.composed import ComposedStatements, named, template
 from cp_ops.privacy.retention.plan import Survey, Verdict
 from cp_ops.privacy.retention.targets import SMALL_BATCH, RetentionAction, descend
+from cp_ops.runtime.statements import ComposedStatement, part, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,9 @@ class PolicyRows:
 
     def survey(self, tx: Transaction) -> Survey:
         """Count what the policy meets, by what becomes of it."""
-        rows = self._sql(tx).rows(f"survey {self.target.name}", self._filled("survey"), self._params)
+        rows = tx.rows(
+            ComposedStatement(f"survey {self.target.name}", self._filled("survey")), **self._params
+        )
         return Survey(self.assignment, self.target.name, tuple(Verdict(**row) for row in rows))
 
     @contextmanager
@@ -73,7 +75,9 @@ class PolicyRows:
         """Collect the rows that are due, in one pass over the table; they are forgotten at the end."""
         with self._run.temporary_tables(["create_retention_due"], "drop_retention_due"):
             with self._run.read(tenant) as tx:
-                self._sql(tx).execute(f"collect {self.name}", self._filled("collect_due"), self._params)
+                tx.execute(
+                    ComposedStatement(f"collect {self.name}", self._filled("collect_due")), **self._params
+                )
             yield
 
     def apply(self, tx: Transaction, after: Position) -> Batch:
@@ -90,18 +94,17 @@ class PolicyRows:
 
     def settle(self, tx: Transaction, candidates: list[int]) -> int:
         """Lock rows, look at them again, act on those that are still due; gives how many."""
-        statements = self._sql(tx)
-        locked = statements.rows(f"lock {self.name}", self._table("lock_batch"), {"ids": candidates})
-        due = statements.rows(
-            f"look again at {self.name}",
-            self._filled("still_due"),
-            {**self._params, "ids": [row["id"] for row in locked]},
+        locked = tx.rows(ComposedStatement(f"lock {self.name}", self._table("lock_batch")), ids=candidates)
+        due = tx.rows(
+            ComposedStatement(f"look again at {self.name}", self._filled("still_due")),
+            **self._params,
+            ids=[row["id"] for row in locked],
         )
         if ids := [row["id"] for row in due]:
-            self._act(tx, statements, ids)
+            self._act(tx, ids)
         return len(ids)
 
-    def _act(self, tx: Transaction, statements: ComposedStatements, ids: list[int]) -> None:
+    def _act(self, tx: Transaction, ids: list[int]) -> None:
         params = {**self._params, "ids": ids}
         match self.assignment.action:
             case RetentionAction.ARCHIVE:
@@ -117,25 +120,24 @@ class PolicyRows:
                         run_id=self._run.run_id,
                         **params,
                     )
-                for doing, statement in self._deletions():
-                    statements.execute(doing, statement, params)
+                for deletion in self._deletions():
+                    tx.execute(deletion, **params)
                 tx.execute("check_constraints")
 
-    def _deletions(self) -> list[tuple[str, sql.Composed]]:
+    def _deletions(self) -> list[ComposedStatement]:
         from psycopg import sql
 
-        steps: list[tuple[str, sql.Composed]] = []
+        steps: list[ComposedStatement] = []
         for path, child in descend(self.target.children):
             if not all(one.table in self._catalogue.tables for one in (*path, child)):
                 continue
             if child.column not in self._catalogue.tables[child.table].columns:
                 continue
             steps.append(
-                (
+                ComposedStatement(
                     f"{'detach' if child.stays else 'delete'} {child.table}",
                     template(
-                        "privacy/retention",
-                        "detach_rows" if child.stays else "delete_rows",
+                        "privacy/retention/detach_rows" if child.stays else "delete_rows",
                         table=sql.Identifier(child.table),
                         column=sql.Identifier(child.column),
                         condition=self._belongs((*path, child)),
@@ -143,16 +145,15 @@ class PolicyRows:
                 )
             )
         own = template(
-            "privacy/retention", "children_of_batch", column=sql.Identifier(self._key(self.target.table))
+            "privacy/retention/children_of_batch", column=sql.Identifier(self._key(self.target.table))
         )
         rows = template(
-            "privacy/retention",
-            "delete_rows",
+            "privacy/retention/delete_rows",
             table=sql.Identifier(self.target.table),
             column=sql.SQL(""),
             condition=own,
         )
-        return [*steps, (f"delete {self.target.table}", rows)]
+        return [*steps, ComposedStatement(f"delete {self.target.table}", rows)]
 
     def _belongs(self, path: tuple[Child, ...]) -> sql.Composed:
         """Compose which rows of the last table of a path go with the batch."""
@@ -160,11 +161,10 @@ class PolicyRows:
 
         column = sql.Identifier(path[-1].column)
         if len(path) == 1:
-            return template("privacy/retention", "children_of_batch", column=column)
+            return template("privacy/retention/children_of_batch", column=column)
         parent = path[-2].table
         return template(
-            "privacy/retention",
-            "children_of",
+            "privacy/retention/children_of",
             column=column,
             key=sql.Identifier(self._key(parent)),
             parent=sql.Identifier(parent),
@@ -176,21 +176,16 @@ class PolicyRows:
 
     def _filled(self, name: str) -> sql.Composed:
         return template(
-            "privacy/retention",
-            name,
-            rows=named("privacy/retention", f"{self.target.name}_rows"),
-            verdict=template("privacy/retention", "verdict"),
+            f"privacy/retention/{name}",
+            rows=part(f"privacy/retention/{self.target.name}_rows"),
+            verdict=template("privacy/retention/verdict"),
         )
 
     def _table(self, name: str) -> sql.Composed:
         from psycopg import sql
 
         return template(
-            "privacy/retention",
-            name,
+            f"privacy/retention/{name}",
             table=sql.Identifier(self.target.table),
             key=sql.Identifier(self._key(self.target.table)),
         )
-
-    def _sql(self, tx: Transaction) -> ComposedStatements:
-        return ComposedStatements(tx, self._run.outcome)

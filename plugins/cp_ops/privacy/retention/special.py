@@ -58,13 +58,12 @@ class WebhookRows:
 
     def survey(self, tx: Transaction) -> Survey:
         """Count events before the cutoff."""
-        with tx.in_domain("privacy/webhook_cleanup") as privacy:
-            backlog = privacy.one(
-                f"{self._provider}_backlog",
-                Backlog,
-                firm_ids=[self.assignment.policy.firm_id],
-                cutoff=self.assignment.cutoff,
-            )
+        backlog = tx.one(
+            f"privacy/webhook_cleanup/{self._provider}_backlog",
+            Backlog,
+            firm_ids=[self.assignment.policy.firm_id],
+            cutoff=self.assignment.cutoff,
+        )
         if backlog is None:
             return Survey(self.assignment, self.name, ())
         verdicts = (
@@ -79,15 +78,14 @@ class WebhookRows:
 
     def apply(self, tx: Transaction, after: Position) -> Batch:
         """Delete the next events."""
-        with tx.in_domain("privacy/webhook_cleanup") as privacy:
-            batch = privacy.one(
-                f"delete_{self._provider}_events",
-                firm_id=self.assignment.policy.firm_id,
-                cutoff=self.assignment.cutoff,
-                after_time=after[0],
-                after_id=after[1],
-                batch=LARGE_BATCH,
-            )
+        batch = tx.one(
+            f"privacy/webhook_cleanup/delete_{self._provider}_events",
+            firm_id=self.assignment.policy.firm_id,
+            cutoff=self.assignment.cutoff,
+            after_time=after[0],
+            after_id=after[1],
+            batch=LARGE_BATCH,
+        )
         if batch is None or batch["last_id"] is None:
             return Batch(0, 0, after)
         return Batch(LARGE_BATCH, batch["deleted"], (batch["last_time"], batch["last_id"]))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-from pydantic import Field
-
+from cp_ops.privacy.webhook_cleanup.options import CleanupWebhookEventsOptions
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import CpOpsError, LeaseLostError
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.plan import Action, Plan, Skip
 from cp_ops.runtime.preflight import Table
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
     from cp_ops.runtime.database import Tenant
 
-Provider = Literal["stripe", "square", "docusign", "sms"]
 
 TABLES: dict[str, Table] = {
     provider: Table(name, ("id", "firm_id", *columns), ("SELECT", "DELETE"), optional=True)
@@ -33,24 +30,6 @@ TABLES: dict[str, Table] = {
 }
 BATCH = 5_000
 """Events per DELETE: the application waits for one of them at most some tens of milliseconds."""
-
-
-class CleanupWebhookEventsOptions(JobOptions):
-    """Options of cleanup_webhook_events."""
-
-    days: int | None = Field(
-        default=None,
-        ge=30,
-        title="Days to keep",
-        description=(
-            "Delete processed events older than this many days, at least 30: providers send events again for up to 30 "
-            "days, and an event's key is what keeps a replay from being processed twice. Empty: the deployment's "
-            "WEBHOOK_RETENTION_DAYS (180)"
-        ),
-    )
-    provider: Provider | None = Field(
-        default=None, title="Provider", description="Only this provider's events. Empty: all four"
-    )
 
 
 @dataclass(frozen=True)
@@ -102,7 +81,7 @@ class CleanupWebhookEvents(Job[CleanupWebhookEventsOptions]):
     """Delete old processed webhook events, provider by provider and firm by firm, in batches."""
 
     command = "cleanup_webhook_events"
-    domain = "privacy/webhook_cleanup"
+    statements = "privacy/webhook_cleanup"
     options = CleanupWebhookEventsOptions
     needs = tuple(TABLES.values())
 

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import Field
-
 from cp_ops.runtime.errors import RemoteRefusedError, RemoteUnavailableError
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.options import JobOptions
 from cp_ops.runtime.plan import Action, Plan
+from cp_ops.solana.announcing.options import AnnouncePaymentsOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -87,23 +85,6 @@ class Assets(Protocol):
         """Attach events to the task; Airflow registers them when the task succeeds."""
 
 
-class AnnouncePaymentsOptions(JobOptions):
-    """Options of cp_ops_announce_solana_payments."""
-
-    max_events: int = Field(
-        default=500,
-        gt=0,
-        le=5_000,
-        title="At most",
-        description="Most events that one run announces and delivers.",
-    )
-    redeliver: bool = Field(
-        default=False,
-        title="Deliver again what was given up",
-        description="Take up deliveries to the webhook that were given up within the last 30 days",
-    )
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -130,7 +111,7 @@ class AnnouncePayments(Job[AnnouncePaymentsOptions]):
     """Announce payment events as asset events and deliver them to the webhook."""
 
     command = "cp_ops_announce_solana_payments"
-    domain = "solana/announcing"
+    statements = "solana/announcing"
     options = AnnouncePaymentsOptions
 
     def __init__(

@@ -44,7 +44,7 @@ class Housekeeping(Job[JobOptions]):
     """Remove finished runs and resolved findings that are older than the deployment keeps them."""
 
     command = "cp_ops_housekeeping"
-    domain = "upkeep/housekeeping"
+    statements = "upkeep/housekeeping"
     options = JobOptions
 
     def run(self, run: JobRun, options: JobOptions) -> None:  # noqa: ARG002 - the base's signature

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from cp_ops.finance.packages.job import GeneratePackageInvoices, GeneratePackageInvoicesOptions
+from cp_ops.finance.packages.job import GeneratePackageInvoices
+from cp_ops.finance.packages.options import GeneratePackageInvoicesOptions
 from cp_ops.runtime.errors import (
     AlreadyRunningError,
     CapExceededError,

@@ -11,7 +11,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from cp_ops.finance.views.job import VIEWS, RefreshMaterializedViews
+from cp_ops.finance.views.job import RefreshMaterializedViews
+from cp_ops.finance.views.options import VIEWS
 from cp_ops.runtime.errors import OptionsError, PreflightError, RowsFailedError, TransientRowsFailedError
 from cp_ops.runtime.statements import INCLUDE
 

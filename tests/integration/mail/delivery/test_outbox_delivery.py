@@ -66,7 +66,7 @@ def enqueue(runner):
             for to in recipients
         ]
         with runner.connect() as connection, connection.transaction():
-            tx = Transaction(connection, "mail", Outcome("demo", dry_run=False))
+            tx = Transaction(connection, "mail/delivery", Outcome("demo", dry_run=False))
             return outbox.enqueue(tx, mails, run_id=1, sender=SENDER)
 
     return put
@@ -201,7 +201,7 @@ def test_the_same_mail_decided_twice_is_one_mail(runner, smtp, server, enqueue):
 def test_a_mail_is_decided_together_with_what_it_tells(runner, enqueue, mails):
     """Rolled back with its transaction."""
     with runner.connect() as connection:
-        tx = Transaction(connection, "mail", Outcome("demo", dry_run=False))
+        tx = Transaction(connection, "mail/delivery", Outcome("demo", dry_run=False))
         mail = outbox.Mail("demo", "firm:1", "first", "jane@client.example", "Hello", "A line.")
         with connection.transaction(force_rollback=True):
             assert outbox.enqueue(tx, [mail], run_id=1, sender=SENDER) == 1
@@ -316,7 +316,8 @@ import os, signal, sys
 from contextlib import contextmanager
 import psycopg
 from cp_ops.hooks.mail import SmtpServer
-from cp_ops.mail.delivery.job import DeliverMail, DeliverMailOptions
+from cp_ops.mail.delivery.job import DeliverMail
+from cp_ops.mail.delivery.options import DeliverMailOptions
 from cp_ops.runtime.lease import Identity
 from cp_ops.runtime.runner import run_job
 from cp_ops.runtime.settings import Settings
@@ -382,7 +383,7 @@ def test_a_claimed_mail_is_passed_over_by_another_claim(runner, enqueue, mails):
     ids = [mail["id"] for mail in mails()]
     with runner.connect() as one, runner.connect() as other, one.transaction():
         claims = [
-            Transaction(connection, "mail", Outcome("demo", dry_run=False)).rows(
+            Transaction(connection, "mail/delivery", Outcome("demo", dry_run=False)).rows(
                 "claim_mails",
                 command=DeliverMail.command,
                 ids=wanted,

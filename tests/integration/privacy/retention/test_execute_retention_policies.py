@@ -145,7 +145,9 @@ def test_a_row_goes_with_its_children_and_what_only_points_at_it_stays(
 
 def test_every_key_to_a_row_that_is_deleted_is_known_in_our_schema(runner):
     with runner.connect() as connection:
-        catalogue = read_catalogue(Transaction(connection, "retention", Outcome("test", dry_run=True)))
+        catalogue = read_catalogue(
+            Transaction(connection, "privacy/retention", Outcome("test", dry_run=True))
+        )
     unknown = {
         str(key)
         for targets in TARGETS.values()

@@ -1,0 +1,20 @@
+"""Options of reconcile_stripe."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cp_ops.runtime.options import FirmOptions
+
+
+class ReconcileStripeOptions(FirmOptions):
+    """Options of reconcile_stripe."""
+
+    full: bool = Field(
+        default=False,
+        title="Full",
+        description=(
+            "Compare every invoice that ever referred to Stripe. Off: those of the look-back window, everything that is "
+            "still open, what Stripe's events say has changed, and what has an open finding."
+        ),
+    )

@@ -1,0 +1,31 @@
+"""Options of export_user_data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from cp_ops.runtime.options import JobOptions
+
+
+class ExportUserDataOptions(JobOptions):
+    """Options of export_user_data."""
+
+    user_id: int = Field(
+        gt=0, title="User", description="Id of the user (auth_user.id) whose data is exported"
+    )
+    output_dir: str = Field(
+        min_length=1,
+        title="Where to",
+        description=(
+            "Folder on the worker (absolute path) or s3://bucket/prefix. The archive is a new file there, readable "
+            "by the worker's account only; in S3 it is encrypted at rest"
+        ),
+        examples=["/var/lib/exports", "s3://privacy-exports/requests"],
+    )
+    format: Literal["all", "jsonl", "csv"] = Field(
+        default="all",
+        title="Format",
+        description="Tables as JSON Lines for machines, as CSV for people, or both in the same archive",
+    )

@@ -38,8 +38,8 @@ invoice. Start with `dry_run`. It lists what would be invoiced, and why the rest
 
 ### What it reports
 
-- A skip with the reason: an engagement that has not started or has ended, and a schedule that is not known (`unknown
-  schedule`).
+- A skip with the reason: an engagement that has not started or has ended, and a schedule that is not known
+  (`unknown schedule`).
 - A failed row that stops no other: an engagement whose firm is not its client's, and a fee that the currency cannot
   express.
 - An engagement without a firm belongs to the firm of its client. Under row-level security such engagements are

@@ -2,7 +2,7 @@
 
 ### What it does
 
-The job looks at the open deals of every active or trial firm. A deal is open while it is active and neither won nor
+The job covers the open deals of every active or trial firm. A deal is open while it is active and neither won nor
 lost. Days are those of the firm's time zone.
 
 | The deal | What follows |
@@ -43,7 +43,7 @@ Every day at 10:00 in the time zone of setting `timezone`.
 ### What it reports
 
 A deal that somebody changes while the run is under way is left alone and counted as `changed meanwhile`. The next run
-looks at it again. An alert that would reach nobody is opened and counted with that reason.
+checks it again. An alert that would reach nobody is opened and counted with that reason.
 
 ### Trigger it
 

@@ -41,9 +41,9 @@ rows with new ones, and every row is new, because each row holds the time of its
 A view is a failed row, before anything is touched, in these cases:
 
 - The view is missing.
-- The role may not refresh it. That takes the owner, a member of the owner's role or, from PostgreSQL 17, the
-  privilege MAINTAIN.
-- The role may not count its rows, which takes SELECT.
+- The role may not refresh it. The owner and members of the owner's role may. From PostgreSQL 17, roles with the
+  privilege MAINTAIN may, too.
+- The role may not count its rows, which needs SELECT.
 - Row-level security would empty or filter the view, because a refresh reads with the rights of the view's owner.
 
 ### Trigger it

@@ -11,9 +11,9 @@ hands the events on in two ways:
 
 Both are delivered at least once. The event's id tells a repetition.
 
-A request that the webhook does not take, whatever its answer, is tried again after 1, 5 and 15 minutes, then after 1,
-4, 12 and 24 hours. After these eight attempts, within about 41 hours, the delivery is given up. An event older than 7
-days is not sent to a webhook for the first time.
+A request that the webhook does not accept, whatever its answer, is tried again after 1, 5 and 15 minutes, then after
+1, 4, 12 and 24 hours. After these eight attempts, within about 41 hours, the delivery is given up. An event older
+than 7 days is not sent to a webhook for the first time.
 
 ### When it runs
 
@@ -21,7 +21,7 @@ Every five minutes.
 
 ### Options
 
-`redeliver` takes up deliveries that were given up, of events of the last 30 days. `max_events` limits the
+`redeliver` tries deliveries again that were given up, of events of the last 30 days. `max_events` limits the
 announcements and the deliveries of one run, each on its own.
 
 ### What it reports

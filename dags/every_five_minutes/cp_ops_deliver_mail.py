@@ -25,8 +25,8 @@ Every five minutes.
 
 ### Options
 
-`redeliver` takes up mails that were given up within the last 30 days and whose text is still kept. A mail that is
-taken up has all its attempts again.
+`redeliver` sends mails again that were given up within the last 30 days and whose text is still kept. Such a mail has
+all its attempts again.
 
 ### What it reports
 

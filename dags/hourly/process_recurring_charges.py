@@ -6,8 +6,8 @@ Two tasks run one after the other.
 
 1. `issue_invoices` issues the missing package invoices of the current billing period, as `generate_package_invoices`
    does.
-2. `collect` first settles the charges that earlier runs left open. It then charges the balance of every due invoice
-   at Stripe, without the client being present (off session).
+2. `collect` first asks Stripe what became of the charges that earlier runs left open. It then charges the balance of
+   every due invoice at Stripe, without the client being present (off session).
 
 A package invoice that cannot be issued does not stop `collect`. The task `collect` then fails at its end and names
 that invoice. If `issue_invoices` itself fails, for example at a cap, `collect` does not run.
@@ -30,7 +30,7 @@ What follows from Stripe's answer:
 | declined for good, or the payment method is gone | Autopay of the invoice goes off and the client gets a mail. Autopay of the client goes off too, unless the client has another payment method by now. |
 | declined for now, or the request itself refused | The charge is tried again after 3, 7 and 14 days. After the last failure the invoice is overdue and the client gets a mail. A refused request is also a failed row. |
 | canceled by hand at Stripe | The invoice is overdue. Nobody gets a mail. |
-| no answer | The attempt is `unknown`, and the next run settles it as described below. |
+| no answer | The attempt is `unknown`, and the next run asks again as described below. |
 
 After an expired confirmation or a cancellation by hand, the invoice is not charged again until somebody sets its
 `autopay_next_charge_at`. Payment by other means ends all further attempts.
@@ -61,10 +61,10 @@ Every hour, at minute 0. Pool `stripe` lets one task call Stripe at a time.
 | charge exactly what a dry run showed, or nothing if the data changed | `expected_plan`, with the plan's hash of that dry run |
 | limit this run | `max_charges`, `max_total`, or both |
 
-Two kinds of limit stop a run before its first new charge. Open charges of earlier runs are settled in any case.
+Two kinds of limit stop a run before its first new charge. Open charges of earlier runs are followed up in any case.
 
-- **Caps.** `max_charges` takes the place of setting `charges_max`. `max_total` takes the place of setting
-  `charges_max_total`, and must name every currency that is due.
+- **Caps.** `max_charges` replaces setting `charges_max`. `max_total` replaces setting `charges_max_total`, and must
+  name every currency that is due.
 - **Unusual runs.** The plan is compared with the last 30 runs that charged anything, once there are five of them.
   More than three times their median stops the run, be it the number of charges or the sum of a currency. Up to
   setting `charges_never_unusual` (25) the number is never unusual. A sum is then unusual only if the average charge
@@ -77,7 +77,8 @@ both.
 
 - The outcome has the total per currency (`total_USD`, for example) and counts every invoice by what became of it.
 - The log says who would be charged what. It names up to 100 invoices that are not charged, each with the reason.
-- Each settled charge leaves an audit event. A failed charge also leaves a row in the application's payment failures.
+- A charge that succeeds, is declined or needs a confirmation leaves an audit event. A declined charge also leaves a
+  row in the application's payment failures.
 - A charge that Stripe would not attach to its Stripe invoice is a failed row. Void that Stripe invoice by hand.
 - After three calls in a row without an answer the run stops, and the rest is not charged.
 - When Stripe does not know the payment methods, the run stops. This happens with a key of another account. Nobody is

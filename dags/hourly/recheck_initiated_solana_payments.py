@@ -16,7 +16,7 @@ Every hour, at minute 0. Pool `solana_rpc` lets one task call the node at a time
 
 ### Options
 
-`limit` takes the payments that run out first. `sleep` waits between requests to the node, beside the connection's
+`limit` chooses the payments that run out first. `sleep` waits between requests to the node, beside the connection's
 rate limits.
 
 ### Before you start

@@ -2,13 +2,13 @@
 
 ### What it does
 
-The job looks at the wallets of expired payments, in whatever state they were left.
+The job covers the wallets of expired payments, in whatever state they were left.
 
 1. Late money goes to the receiver, with a finding.
 2. The token accounts are closed, and their rent goes to the fee payer.
 3. The wallet is marked closed, once the chain shows that nothing is left in it.
 
-Emptied wallets are looked at again. Money that came later is swept to the receiver and reported as a finding.
+Emptied wallets are read again. Money that came later is swept to the receiver and reported as a finding.
 
 ### When it runs
 
@@ -21,7 +21,7 @@ Every 15 minutes, as the third step of `solana_payments_maintenance`. This DAG r
 - Some emptied wallets of any age come in addition, at most 25 a run. Their token accounts are listed one by one, once
   for each wallet. A run with more than 25 new wallets leaves that to a quieter run.
 - `scan_closed_days` 0 turns both off.
-- `limit` takes expired wallets first, and emptied ones after them.
+- `limit` counts expired wallets first, and emptied wallets after them.
 
 ### What it reports
 

@@ -2,7 +2,7 @@
 
 ### What it does
 
-The job looks at payments that are still initiated after their expiration date.
+The job covers payments that are still initiated after their expiration date.
 
 | The payment was | What follows |
 |---|---|
@@ -19,8 +19,8 @@ Every 15 minutes, as the first step of `solana_payments_maintenance`. This DAG r
 
 ### Options
 
-`limit` takes the payments that ran out first. Settings `solana_max_sweep_lamports` and `solana_max_sweep_tokens` stop
-a larger plan before the first transfer.
+`limit` chooses the payments that ran out first. Settings `solana_max_sweep_lamports` and `solana_max_sweep_tokens`
+stop a larger plan before the first transfer.
 
 ### What it reports
 

@@ -23,7 +23,7 @@ What stops the run at the preview, before anything is changed:
 | Engagements or projects are active | account, engagement |
 | The retainer balance is not zero | account |
 
-Settle, release or remove each blocker in the application, then look at a new preview.
+Close, release or remove each blocker in the application. Then trigger a new preview.
 
 What happens to the data:
 
@@ -66,7 +66,7 @@ When the run stops half-way:
 |---|---|
 | The data changed between preview and execution. Nothing was done. | Trigger the DAG again, for a new preview and a new approval. |
 | The run was stopped or failed during the erasure | Airflow's own retry goes on under the approved plan. Else trigger the DAG again. The preview then shows what is left, and a person approves that. With `confirm` off the earlier plan is completed. |
-| New rows have come up since the approval of a run that was stopped. | Look at a new preview and have it approved. |
+| New rows have come up since the approval of a run that was stopped. | Trigger the DAG again, for a new preview and a new approval. |
 | A document came under legal hold during the run. The run stops before the next document. | Wait until the hold is released, then trigger the DAG again. |
 | The request is completed already | Nothing. A second run changes nothing and says so. |
 

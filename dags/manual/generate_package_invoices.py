@@ -2,7 +2,7 @@
 
 ### What it does
 
-The job looks at the current engagements of every active or trial firm that have pricing mode package or mixed and a
+The job covers the current engagements of every active or trial firm that have pricing mode package or mixed and a
 package fee. It invoices the billing period that holds the reference date.
 
 - **Period.** The engagement's schedule says which: monthly, quarterly, annual (or yearly), one-time. Periods are

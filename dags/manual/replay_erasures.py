@@ -19,8 +19,8 @@ Only by hand, in this order after a backup was restored:
 
 ### Options
 
-`journal` takes the place of setting `erasure_journal` for this run. Without either, only the journal in the database
-is read, and the restored backup may have lost entries of it.
+`journal` replaces setting `erasure_journal` for this run. Without either, only the journal in the database is read,
+and the restored backup may have lost entries of it.
 
 ### What it reports
 

@@ -2,7 +2,7 @@
 
 ### What it does
 
-The job looks at two kinds of wallet:
+The job covers two kinds of wallet:
 
 - wallets in state `received_funds`, `processing_payment`, `processing_funds` or `failed_to_send_funds`
 - wallets of accepted payments that were left as `created`
@@ -18,7 +18,7 @@ Every 15 minutes, as the second step of `solana_payments_maintenance`. This DAG 
 
 ### Options
 
-`limit` takes the wallets whose payments ran out first. Settings `solana_max_sweep_lamports` and
+`limit` chooses the wallets whose payments ran out first. Settings `solana_max_sweep_lamports` and
 `solana_max_sweep_tokens` stop a larger plan before the first transfer.
 
 ### What it reports

@@ -4,7 +4,7 @@
 
 Three commands run in their documented order. Each decides from the chain and the database rows together.
 
-1. `close_expired_solana_payments_with_wallets` looks at payments that have run out.
+1. `close_expired_solana_payments_with_wallets` covers payments that have run out.
 
    | The payment was | What follows |
    |---|---|
@@ -16,10 +16,10 @@ Three commands run in their documented order. Each decides from the chain and th
    listed token. It closes their token accounts. Wallets of accepted payments that were left as created are swept,
    too.
 3. `close_expired_one_time_wallets_and_reclaim_funds` empties and closes the wallets of expired payments, in whatever
-   state they were left. It also looks again at emptied wallets for money that came later.
+   state they were left. It also reads emptied wallets again, for money that came later.
 
 No lamport is lost or moved twice. Every transaction is committed to the database before it is sent. What a crash or a
-lost answer leaves open, the next run settles from the chain.
+lost answer leaves open, the next run decides by the chain.
 
 ### When it runs
 

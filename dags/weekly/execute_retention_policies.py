@@ -18,7 +18,7 @@ Never touched, whatever a policy says:
 
 - rows under legal hold, and rows with a document under legal hold
 - audit events younger than seven years
-- invoices that are not settled
+- invoices that are not paid in full, cancelled or refunded
 - invoiced time entries
 - projects that are not completed or cancelled, and the deletion of projects with invoiced hours or expenses
 - documents that somebody has locked, or whose own retention period is not over

@@ -77,7 +77,7 @@ class Settings(BaseModel):
         180,
         ge=30,
         description="Days, at least 30, after which cleanup_webhook_events deletes processed events. "
-        "Option days takes its place for one run.",
+        "Option days replaces it for one run.",
     )
     webhook_cleanup_max_deletes: int = Field(
         20_000_000,

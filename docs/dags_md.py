@@ -69,7 +69,7 @@ def schedule(dag: DAG) -> str:
 def _options(dag: DAG) -> list[str]:
     if not dag.params:
         return []
-    lines = ["| option | type | default | what it does |", "|---|---|---|---|"]
+    lines = ["### Every option", "", "| option | type | default | what it does |", "|---|---|---|---|"]
     for name, param in dag.params.items():
         lines.append(f"| `{name}` | {_kind(param)} | {_default(param)} | {param.description or ''} |")
     return lines

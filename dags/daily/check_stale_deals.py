@@ -1,19 +1,51 @@
 """Mark deals without activity as stale, and alert their owners and teams.
 
-Looks at the open deals (active, neither won nor lost) of every active or trial firm. A deal is stale once the days since
-its last activity, or since its creation when there was none, reach the threshold: `days`, else the deal's own, else 30.
-Days are those of the firm's time zone. A stale deal is marked and gets one open alert of type stale; a deal that is
-active again is unmarked and its alert closed. A deal that closes within 7 days, or should have closed, gets one open
-alert of type close_date, which closes when the date moves away or the deal closes.
+### What it does
 
-An acknowledged alert is still the open one, and an alert that a person dismissed is not opened again for the same
-reason. One that the command closed is, when the reason comes back: it carries the time as its `auto_dismiss_date`, by
-which the two are told apart. Recipients are the deal's active owner and team members, else the firm's active admins.
-Priority of a stale alert, by days past the threshold: up to 7 low, up to 30 medium, up to 60 high, more urgent. Of a
-close-date alert: 4 to 7 days left low, 0 to 3 medium, overdue by up to 14 days high, by more urgent.
+The job covers the open deals of every active or trial firm. A deal is open while it is active and neither won nor
+lost. Days are those of the firm's time zone.
 
-A deal that somebody changes while the run is under way is left alone and counted as `changed meanwhile`; the next run
-looks at it again. More marks and unmarks than [cp_ops] stale_deals_max_changes stop the run before the first.
+| The deal | What follows |
+|---|---|
+| is without activity for at least the threshold | It is marked as stale and has one open alert of type `stale`. |
+| is active again | The mark is removed and that alert closes. |
+| closes within 7 days, or should have closed | It has one open alert of type `close_date`. |
+| has got a later close date | That alert closes. |
+| is won, lost or not active any more | Both alerts close. |
+
+The days without activity count from the last activity, or from the deal's creation when there was none.
+
+Rules for alerts:
+
+- An acknowledged alert is still open.
+- An alert that a person dismissed is not opened again for the same reason.
+- An alert that the job closed is opened again when the reason comes back. Such an alert has the time of its closing
+  in `auto_dismiss_date`, which tells it from an alert that a person dismissed.
+- Recipients are the deal's active owner and team members. If there are none, the firm's active admins get the alert.
+
+| Priority | `stale`: days past the threshold | `close_date` |
+|---|---|---|
+| low | up to 7 | 4 to 7 days left |
+| medium | up to 30 | 0 to 3 days left |
+| high | up to 60 | overdue by up to 14 days |
+| urgent | more | overdue by more |
+
+### When it runs
+
+Every day at 10:00 in the time zone of setting `timezone`.
+
+### Options
+
+- The threshold is `days` if given, else the deal's own, else 30.
+- Setting `stale_deals_max_changes` caps the marks and unmarks of one run, over all its firms. A larger plan stops
+  before the first change.
+
+### What it reports
+
+A deal that somebody changes while the run is under way is left alone and counted as `changed meanwhile`. The next run
+checks it again. An alert that would reach nobody is opened and counted with that reason.
+
+### Trigger it
 
     airflow dags trigger check_stale_deals --conf '{"firm_id": 1, "days": 45, "dry_run": true}'
 """

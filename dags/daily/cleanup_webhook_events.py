@@ -1,12 +1,31 @@
 """Delete processed webhook events that are older than the retention.
 
-Covers the events of Stripe, Square, DocuSign and SMS, of every firm, in batches of 5,000.
-An event that was not processed, or whose processing failed, is never deleted; the outcome says how many are kept for
-that reason. A provider whose table this deployment does not have is skipped with that reason.
+### What it does
 
-Events younger than 30 days are never deleted: providers deliver again for up to 30 days, and the event's key is what
-keeps a replay from being processed twice. `days` empty means the deployment's WEBHOOK_RETENTION_DAYS (180).
-Start with a dry run: it shows how many events of which provider and firm would go.
+The job deletes old events of Stripe, Square, DocuSign and SMS, of every firm whatever its status, in batches of
+5,000.
+
+- An event that was not processed, or whose processing failed, is never deleted.
+- An event younger than 30 days is never deleted. Providers deliver again for up to 30 days, and the event's key keeps
+  a replay from being processed twice.
+
+### When it runs
+
+Every day at 04:00 in the time zone of setting `timezone`.
+
+### Options
+
+- `days` empty means the deployment's retention. That is setting `webhook_retention_days`, else the environment
+  variable WEBHOOK_RETENTION_DAYS, else 180.
+- Setting `webhook_cleanup_max_deletes` caps the events of one run. A larger plan stops before the first deletion.
+- Start with `dry_run`. It shows how many events of which provider and firm would go.
+
+### What it reports
+
+The outcome counts the deleted events per provider, and the old events that are kept because they were not processed
+or failed. A provider whose table this deployment does not have is skipped with that reason.
+
+### Trigger it
 
     airflow dags trigger cleanup_webhook_events --conf '{"days": 90, "dry_run": true}'
 """

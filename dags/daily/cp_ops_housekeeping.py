@@ -1,8 +1,18 @@
 """Remove the package's own old records.
 
-Deletes finished runs (`cp_ops.job_run`) and resolved findings (`cp_ops.finding`) that are older than
-`[cp_ops] run_retention_days` (400), in batches. Open findings and running runs stay, however old they are, and nothing
-of the application is touched. Mails are not its business: the delivery forgets their text and addresses by itself.
+### What it does
+
+The job deletes old finished runs (`cp_ops.job_run`) and old resolved findings (`cp_ops.finding`), in batches. Setting
+`run_retention_days` (400) says how old.
+
+Open findings and running runs stay, however old they are. The application tables are not touched. Mails are not
+touched either, because `cp_ops_deliver_mail` removes their text and addresses by itself.
+
+### When it runs
+
+Every day at 05:30 in the time zone of setting `timezone`.
+
+### Trigger it
 
     airflow dags trigger cp_ops_housekeeping --conf '{"dry_run": true}'
 """

@@ -1,11 +1,35 @@
 """Announce Solana payments that were accepted or have expired.
 
-The commands write an event with every payment that they accept or let expire, in the same transaction. This DAG hands
-the events on: as Airflow asset events (`solana_payment_accepted`, `solana_payment_expired`), with the payment ids in the
-event's extra, so that any DAG can be scheduled on them; and, where connection `solana_webhook` is defined, as one signed
-HTTP request each. Both are delivered at least once; the event's id tells a repetition. What the webhook does not take,
-whatever its answer, is tried again for two days, with growing pauses; then it is given up and the task fails. `redeliver`
-takes up again what was given up.
+### What it does
+
+The Solana commands write an event for each payment that they accept or let expire, in the same transaction. This DAG
+hands the events on in two ways:
+
+- as Airflow asset events `solana_payment_accepted` and `solana_payment_expired`. Their extra holds the payment ids,
+  so any DAG can be scheduled on them.
+- as one signed HTTP request per event, where connection `solana_webhook` is defined.
+
+Both are delivered at least once. The event's id tells a repetition.
+
+A request that the webhook does not accept, whatever its answer, is tried again after 1, 5 and 15 minutes, then after
+1, 4, 12 and 24 hours. After these eight attempts, within about 41 hours, the delivery is given up. An event older
+than 7 days is not sent to a webhook for the first time.
+
+### When it runs
+
+Every five minutes.
+
+### Options
+
+`redeliver` tries deliveries again that were given up, of events of the last 30 days. `max_events` limits the
+announcements and the deliveries of one run, each on its own.
+
+### What it reports
+
+A delivery that is given up is a failed row, and the task fails. After three refused deliveries in a row the run
+leaves the others for the next run.
+
+### Trigger it
 
     airflow dags trigger cp_ops_announce_solana_payments --conf '{"redeliver": true}'
 """

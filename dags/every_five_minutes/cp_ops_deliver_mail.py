@@ -1,17 +1,43 @@
 """Deliver the mails that jobs put into the outbox.
 
-Jobs decide to mail and write the mail's row in one transaction; this DAG hands the rows to the mail server of
-connection `smtp_default`, a batch of 100 per connection, one recipient per mail, from `[cp_ops] default_from_email` as it
-is set then. A temporary refusal is tried again after 5 and 15 minutes, 1, 4 and 12 hours, then given up; a permanent
-refusal of the recipient or the content is given up at once. What was given up is a finding and fails the task;
-`redeliver` takes up what was given up within 30 days, and the finding is resolved once the mail is sent. Addresses and
-texts are removed `[cp_ops] mail_retention_days` after sending or giving up.
+### What it does
 
-A server that asks for a log-in or TLS, or refuses the sender, stops the run and fails the task: every mail stays due, and
-is sent once the setting is corrected.
+A job writes a mail into the outbox in the transaction that decides on it. This DAG hands the mails to the mail
+server, 100 per SMTP connection and one recipient per mail. The From address is setting `default_from_email` as it is
+at sending.
 
-A mail is never sent twice, with one exception that SMTP leaves open: a worker killed between the server's acceptance
-and the row's commit sends that mail again, under the same Message-ID.
+| The mail server | What follows |
+|---|---|
+| accepts the mail | The mail is sent. |
+| refuses recipient or content for now, or loses the connection | The mail is tried again after 5 and 15 minutes, then after 1, 4 and 12 hours. Then it is given up. |
+| refuses recipient or content for good | The mail is given up at once. |
+| asks for a log-in or TLS, or refuses the sender for good | The run stops and the task fails. Every mail stays due, and is sent once the setting is corrected. |
+| cannot be reached, or refuses the sender for now | Every mail stays due. The task is retried. |
+
+Address and text of a mail are removed setting `mail_retention_days` (30) after it was sent or given up.
+
+A mail can arrive twice in two cases, both times under the same Message-ID. Either the worker is killed between the
+server's acceptance and the commit of the row, or the connection breaks before the server's acceptance arrives.
+
+### When it runs
+
+Every five minutes.
+
+### Options
+
+`redeliver` sends mails again that were given up within the last 30 days and whose text is still kept. Such a mail has
+all its attempts again.
+
+### What it reports
+
+A mail that is given up is a finding and a failed row, and the task fails. The finding is resolved once the mail is
+sent.
+
+### Before you start
+
+Connection `smtp_default` and setting `default_from_email`.
+
+### Trigger it
 
     airflow dags trigger cp_ops_deliver_mail --conf '{"redeliver": true}'
 """

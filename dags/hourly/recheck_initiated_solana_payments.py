@@ -1,10 +1,29 @@
 """Accept Solana payments that were paid on the chain but are still initiated.
 
-For each initiated payment, up to `limit`, the wallet's SOL and listed tokens are compared with the payment's prices, and
-the chain's history says who paid and when. A payment that was paid in full by its expiration, at the connection's
-payment_acceptance_commitment, is accepted: its status, the signature of the paying transaction, the paid token, and an
-event for whoever delivers. Its funds are sent on by `send_solana_payments_from_one_time_wallets`. Nothing is moved here
-and nothing expires.
+### What it does
+
+The job compares the SOL and the listed tokens in the wallet of each initiated payment with the payment's prices. The
+history on the chain says who paid and when. A payment that was paid in full by its expiration is accepted, once it
+has reached the connection's `payment_acceptance_commitment`.
+
+Accepting writes the payment's status, the signature of the transaction that completed the price, the paid token, and
+an event for `cp_ops_announce_solana_payments`. Nothing is moved here and nothing expires. The funds are sent on by
+`send_solana_payments_from_one_time_wallets`.
+
+### When it runs
+
+Every hour, at minute 0. Pool `solana_rpc` lets one task call the node at a time.
+
+### Options
+
+`limit` chooses the payments that run out first. `sleep` waits between requests to the node, beside the connection's
+rate limits.
+
+### Before you start
+
+Connection `solana_default` (docs/solana.md), and pool `solana_rpc` from include/pools.json.
+
+### Trigger it
 
     airflow dags trigger recheck_initiated_solana_payments --conf '{"limit": 500, "sleep": 0.1}'
 """

@@ -1,12 +1,36 @@
 """Let Solana payments that ran out expire, and empty and close their wallets.
 
-Looks at payments that are still initiated after their expiration date. One that was paid in time and in full is accepted
-and its wallet swept; one that was paid late or short expires, its funds go to the receiver and a finding tells how much
-came when; an unpaid one expires, and its wallet's token accounts are closed, their rent to the fee payer. A payment
-does not expire before the chain's newest block is later than its expiration. One whose money the application has sent on
-already is judged by the chain's history.
+### What it does
 
-The first step of `solana_payments_maintenance`, which runs it every 15 minutes; this DAG runs it alone.
+The job covers payments that are still initiated after their expiration date.
+
+| The payment was | What follows |
+|---|---|
+| paid in time and in full | It is accepted, and its wallet is swept to the receiver. |
+| paid late or too little | It expires. Its money goes to the receiver, and a finding says how much came when. |
+| not paid | It expires. Its wallet's token accounts are closed, and their rent goes to the fee payer. |
+
+A payment does not expire before the newest block of the chain is later than its expiration. A payment whose money the
+application has sent on already is judged by the history on the chain.
+
+### When it runs
+
+Every 15 minutes, as the first step of `solana_payments_maintenance`. This DAG runs the step alone, by hand.
+
+### Options
+
+`limit` chooses the payments that ran out first. Settings `solana_max_sweep_lamports` and `solana_max_sweep_tokens`
+stop a larger plan before the first transfer.
+
+### What it reports
+
+docs/solana.md lists the kinds of finding and what to do about each.
+
+### Before you start
+
+Connection `solana_default` (docs/solana.md), and pool `solana_rpc` from include/pools.json.
+
+### Trigger it
 
     airflow dags trigger close_expired_solana_payments_with_wallets --conf '{"limit": 100, "dry_run": true}'
 """

@@ -1,8 +1,19 @@
 """Bring schema cp_ops to the version that this package needs.
 
-Trigger it once after installing and once after every upgrade of the package; the other DAGs say so when it is due.
-It creates and changes only schema `cp_ops`, in one transaction, and does nothing when the schema is current.
+### What it does
+
+The task creates and changes only schema `cp_ops`, in one transaction. It does nothing when the schema is current.
+
+### When it runs
+
+Only by hand. Trigger it once after installing and once after every upgrade of the package. The other DAGs fail and
+say so while it is due.
+
+### Before you start
+
 The role of connection `cp_app` must be allowed to create schema `cp_ops`, or own it.
+
+### Trigger it
 
     airflow dags trigger cp_ops_migrate
 """

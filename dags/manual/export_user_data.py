@@ -1,20 +1,54 @@
 """Export everything that the database holds about one user (GDPR art. 15 and 20, CCPA).
 
-One ZIP archive with JSON Lines and CSV per table, the metadata of documents, a README for the person and a
-`manifest.json` that lists every place that was searched with its row count, also the empty ones, and the SHA-256 of
-every file. All of it is read from one snapshot; the archive is read again and held against its manifest before it is
-handed over. The same data gives the same bytes.
+### What it does
 
-- Rows about the user, and rows of the clients whose portal the user has, without other people's part in them.
-- What the user did to other people's rows comes as a reference: table, id, column, date.
+The job writes one ZIP archive with these parts:
+
+- each table as JSON Lines and CSV
+- the metadata of documents
+- a README for the person
+- `manifest.json`, which lists every place that was searched with its row count, also the empty places, and the
+  SHA-256 of every file
+
+All of it is read from one snapshot, and the same data gives the same bytes. The archive is read again and compared
+with its manifest before it is handed over.
+
+What the archive holds:
+
+- It holds rows about the user, and rows of the clients whose portal the user has, without other people's part in
+  them.
+- What the user did to other people's rows comes as a reference. That is table, id, column and date.
 - An address leads to rows in the user's own firms only, and only if no other account bears it.
-- Passwords, tokens, object keys and internal notes are in no export; the manifest names the columns.
-- Foreign keys to people that the personal-data map does not know are listed as `unmapped` and warned about.
+- Passwords, tokens, object keys and internal notes are in no export. The manifest names their columns.
 
-`output_dir` is a folder of the worker (absolute path; the file is readable by the worker's account only) or
-`s3://bucket/prefix` (encrypted at rest, connection `cp_s3`). It has no default: a worker's current directory is nowhere
-in particular. The outcome's `numbers.archive` says where the archive is. Each firm of the user gets a DATA_ACCESS audit
-event, recorded before the archive can be seen. A dry run counts and writes nothing.
+### When it runs
+
+Only by hand.
+
+### Options
+
+`output_dir` is one of two things. It has no default, because the current directory of a worker is nowhere in
+particular.
+
+| `output_dir` | Where the archive goes |
+|---|---|
+| an absolute path | A folder of the worker. Only the worker's account can read the file. |
+| `s3://bucket/prefix` | The bucket, encrypted at rest. |
+
+`format` chooses JSON Lines, CSV, or both in the same archive. `dry_run` counts and writes nothing.
+
+### What it reports
+
+- The outcome's `numbers.archive` says where the archive is.
+- Each firm of the user gets a DATA_ACCESS audit event, recorded before anybody can see the archive.
+- Foreign keys to people that the personal-data map does not know are listed as `unmapped` and logged as a warning.
+  Their rows are not exported.
+
+### Before you start
+
+Connection `cp_s3`, for an archive in S3.
+
+### Trigger it
 
     airflow dags trigger export_user_data --conf '{"user_id": 456, "output_dir": "s3://privacy-exports/requests"}'
 """

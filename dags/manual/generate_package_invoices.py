@@ -1,25 +1,51 @@
 """Issue the invoices of package fees, one per engagement and billing period.
 
-Looks at the current engagements with pricing mode package or mixed and a package fee, of every active or trial firm, and
-invoices the billing period that holds the reference date: `reference_date`, else today where the firm is. The schedule
-says which period: monthly, quarterly, annual (or yearly), one-time; any other is a skip with the reason
-`unknown schedule`. Periods are those of the calendar, clipped to the engagement (to its actual end, where that is
-earlier); a one-time fee is due once, for the whole engagement. An engagement that has not started or has ended is a skip.
-`backfill` also invoices the earlier periods since each engagement's start that were never invoiced, of ended ones, too.
+### What it does
 
-Amounts are the whole fee, or its share of days where [cp_ops] prorate is on and the engagement covers only part of the
-period; the shares of a period add up to the fee. Currency is the firm's. The invoice is numbered
-PKG-{engagement}-{first day}, sent, issued today (where the firm is) and due in 30 days, also when it is for an earlier
-period; one issued ahead is due 30 days into its period. Autopay follows the client, and collects on the due date.
+The job covers the current engagements of every active or trial firm that have pricing mode package or mixed and a
+package fee. It invoices the billing period that holds the reference date.
 
-Nothing is invoiced twice: an engagement has one invoice per period start (a cancelled one keeps its place, a manual one is
-a skip with that reason), and days that an invoice of this job covers are not billed again when dates or schedule of
-the engagement were changed later. An engagement without a firm is its client's firm's; under row-level security such
-engagements are invisible, which the outcome says. One whose firm is not its client's, or whose fee the currency cannot
-express, is a failed row that stops no other.
+- **Period.** The engagement's schedule says which: monthly, quarterly, annual (or yearly), one-time. Periods are
+  those of the calendar, clipped to the engagement. An actual end that is earlier than the planned one counts. A
+  one-time fee is due once, for the whole engagement.
+- **Amount.** It is the whole fee. If setting `prorate` is on and the engagement covers only part of the period, it is
+  the share of days. The shares of a period add up to the fee. The currency is the firm's.
+- **Invoice.** Its number is PKG-{engagement}-{first day} and its status is sent. It is issued today, where the firm
+  is, and due in 30 days, also for an earlier period. An invoice that is issued ahead is due 30 days into its period.
+- **Autopay** follows the client, and collects on the due date.
 
-More invoices than [cp_ops] package_invoices_max, or more money than package_invoices_max_total allows for a currency,
-stop the run before the first. Start with a dry run: it lists what would be invoiced, and why the rest would not be.
+Nothing is invoiced twice:
+
+- An engagement has one invoice per period start. A cancelled invoice keeps its place. A manual invoice is a skip with
+  that reason.
+- Days that an invoice of this job covers are not billed again, when dates or schedule of the engagement were changed
+  later.
+
+### When it runs
+
+By hand. `process_recurring_charges` also issues the invoices of the current period, every hour.
+
+### Options
+
+| Option | Which periods |
+|---|---|
+| neither | the one that holds today, where the firm is |
+| `reference_date` | the one that holds this day, at most 31 days ahead |
+| `backfill` | also the earlier periods since each engagement's start that were never invoiced, of ended engagements, too |
+
+Settings `package_invoices_max` and `package_invoices_max_total` cap one run. A larger plan stops before the first
+invoice. Start with `dry_run`. It lists what would be invoiced, and why the rest would not be.
+
+### What it reports
+
+- A skip with the reason: an engagement that has not started or has ended, and a schedule that is not known
+  (`unknown schedule`).
+- A failed row that stops no other: an engagement whose firm is not its client's, and a fee that the currency cannot
+  express.
+- An engagement without a firm belongs to the firm of its client. Under row-level security such engagements are
+  invisible, and the outcome says so.
+
+### Trigger it
 
     airflow dags trigger generate_package_invoices --conf '{"firm_id": 1, "dry_run": true}'
 """

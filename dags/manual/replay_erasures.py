@@ -1,14 +1,41 @@
-"""Erase again, after a backup was restored, what had been erased since.
+"""Repeat the erasures that a restored backup has undone.
 
-Reads the journal of executed erasures (setting `erasure_journal`, a file that is backed up apart from the database;
-beside it the journal in the database itself) and erases whatever of it is back, once a line says that it was done. What
-is still erased is left alone, so the DAG may be run at any time. Restore the backup, run `cp_ops_migrate` if it is due,
-run this, then let people in.
+### What it does
 
-A restored backup hands out ids again: a row that was created after the erasure under its id is left alone, and a
-finding says so. Another finding names an erasure that was begun and of which nothing says whether it was completed;
-nothing is erased because of it. Legal holds and the other blockers of an erasure request fail their entry, and the
-others go on. A request that the backup holds as approved or begun is marked completed, if it is the one of the entry.
+The job reads the journal of executed erasures. It erases again whatever of it is back, once a line of the journal
+says that the erasure was completed. What is still erased is left alone, so the DAG may be run at any time.
+
+The journal is the file of setting `erasure_journal`, which is backed up apart from the database, and beside it the
+journal in the database itself.
+
+### When it runs
+
+Only by hand, in this order after a backup was restored:
+
+1. Restore the backup.
+2. Run `cp_ops_migrate` if it is due.
+3. Run this DAG.
+4. Let people in.
+
+### Options
+
+`journal` replaces setting `erasure_journal` for this run. Without either, only the journal in the database is read,
+and the restored backup may have lost entries of it.
+
+### What it reports
+
+| Entry | What follows |
+|---|---|
+| erased, and back | It is erased again. The request is marked completed, if the backup holds it as approved or begun and it is the one of the entry. |
+| erased, and another row has the id now | The row is left alone. Finding `erased_id_in_use_again` says so, because a restored backup hands out ids again. |
+| begun, and nothing says whether it was completed | Nothing is erased. Finding `erasure_end_unknown` names it. |
+| under legal hold or another blocker of an erasure request | The entry fails, and the others go on. |
+
+### Before you start
+
+The connections of `execute_erasure_request`.
+
+### Trigger it
 
     airflow dags trigger replay_erasures --conf '{"dry_run": true}'
 """

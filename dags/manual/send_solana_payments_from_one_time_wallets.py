@@ -1,12 +1,37 @@
-"""Send what is in one-time Solana wallets to the receiver.
+"""Send the money in one-time Solana wallets to the receiver.
 
-Looks at wallets that are processing_payment, processing_funds or failed_to_send_funds, and at wallets of accepted
-payments that were left as created. Everything in them, SOL and every listed token, goes to the receiver of connection
-`solana_default`, several wallets in a transaction; token accounts are closed, their rent to the fee payer. A wallet
-that is empty because an earlier transfer landed is marked sent with that transfer; one that is empty without any is
-reported. What cannot be moved (frozen, unlisted, an unusable key) is a finding with the reason.
+### What it does
 
-The second step of `solana_payments_maintenance`, which runs it every 15 minutes; this DAG runs it alone.
+The job covers two kinds of wallet:
+
+- wallets in state `received_funds`, `processing_payment`, `processing_funds` or `failed_to_send_funds`
+- wallets of accepted payments that were left as `created`
+
+Everything in them goes to the receiver of connection `solana_default`, SOL and every listed token, several wallets in
+a transaction. The token accounts are closed, and their rent goes to the fee payer.
+
+A wallet that an earlier transfer has emptied is marked sent, with that transfer.
+
+### When it runs
+
+Every 15 minutes, as the second step of `solana_payments_maintenance`. This DAG runs the step alone, by hand.
+
+### Options
+
+`limit` chooses the wallets whose payments ran out first. Settings `solana_max_sweep_lamports` and
+`solana_max_sweep_tokens` stop a larger plan before the first transfer.
+
+### What it reports
+
+A wallet that is empty without any transfer is a finding. What cannot be moved is a finding with the reason, for
+example a frozen account, an unlisted token or an unusable key. docs/solana.md lists the kinds and what to do about
+each.
+
+### Before you start
+
+Connection `solana_default` (docs/solana.md), and pool `solana_rpc` from include/pools.json.
+
+### Trigger it
 
     airflow dags trigger send_solana_payments_from_one_time_wallets --conf '{"sleep": 0.2, "dry_run": true}'
 """

@@ -17,6 +17,8 @@ from tests.airflow_environment import DAGS, REPOSITORY
 from tests.dags.conftest import load_dags
 from tests.dags.documented import COMMANDS, SYSTEM
 
+HEADINGS = ["What it does", "When it runs", "Options", "What it reports", "Before you start", "Trigger it"]
+"""What a page may say, in this order."""
 EVERY_DAG = sorted(load_dags())
 DOCUMENTED = COMMANDS | SYSTEM
 
@@ -64,6 +66,12 @@ def test_it_is_explained(dag):
     assert len(text.splitlines()) >= 4
     assert f"airflow dags trigger {dag.dag_id}" in text
     assert dag.description == text.splitlines()[0].rstrip(".")
+
+
+def test_its_page_has_the_known_headings_in_their_order(dag):
+    found = re.findall(r"^#+ .*", dag.doc_md, re.MULTILINE)
+    assert found == [heading for name in HEADINGS if (heading := f"### {name}") in found]
+    assert {"### What it does", "### When it runs", "### Trigger it"} <= set(found)
 
 
 def test_the_example_of_the_docs_is_a_valid_run(dag):

@@ -27,124 +27,190 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timezone: str = Field("UTC", description="IANA time zone of the DAGs' schedules.")
-    frontend_url: str = Field(
-        "", description="Root of the application's web pages; links in mails start with it."
+    timezone: str = Field(
+        "UTC",
+        description="IANA time zone in which the DAGs' schedule times are read, for example "
+        "Europe/Paris. The days of a firm follow the firm's own time zone instead.",
     )
-    default_from_email: str = Field("", description="Sender of mails.")
-    alert_email: str = Field("", description="Who is mailed when a task fails; empty: nobody.")
-    run_retention_days: int = Field(400, ge=30, description="How long cp_ops keeps its records of runs.")
-    mail_retention_days: int = Field(30, ge=1, description="How long the outbox keeps a sent mail's text.")
+    frontend_url: str = Field(
+        "",
+        description="Absolute URL of the application's web pages, with which the links in mails begin. "
+        "process_recurring_charges and the invitations of provision_firm fail without it.",
+    )
+    default_from_email: str = Field(
+        "",
+        description="From address of every mail, read at the time of sending. process_recurring_charges "
+        "and the invitations of provision_firm fail without it.",
+    )
+    alert_email: str = Field(
+        "",
+        description="Address that gets a mail when a task has failed for good, through connection "
+        "smtp_default. Empty sends no such mail.",
+    )
+    run_retention_days: int = Field(
+        400,
+        ge=30,
+        description="Days, at least 30, after which cp_ops_housekeeping deletes finished runs and "
+        "resolved findings. Raise it to keep their history longer.",
+    )
+    mail_retention_days: int = Field(
+        30,
+        ge=1,
+        description="Days after sending or giving up until the outbox removes the address and text of a "
+        "mail. After that the mail cannot be redelivered.",
+    )
 
     trial_days: int = Field(
-        30, ge=0, description="Length of the trial that provision_firm starts; 0: without an end."
+        30,
+        ge=0,
+        description="Days of trial of a firm that provision_firm creates. With 0 the trial has no end.",
     )
     invitation_hours: int = Field(
         72,
         ge=1,
         le=720,
-        description="How long an administrator's invitation can be used after it was mailed.",
+        description="Hours, at most 720, for which the invitation of an administrator works after its "
+        "mail was sent. After that, provision_firm run again sends a new one.",
     )
 
     webhook_retention_days: int = Field(
-        180, ge=30, description="Age in days from which cleanup_webhook_events deletes processed events."
+        180,
+        ge=30,
+        description="Days, at least 30, after which cleanup_webhook_events deletes processed events. "
+        "Option days replaces it for one run.",
     )
     webhook_cleanup_max_deletes: int = Field(
-        20_000_000, ge=0, description="Most events that one run of cleanup_webhook_events may delete."
+        20_000_000,
+        ge=0,
+        description="Most events that one run of cleanup_webhook_events may delete. A larger plan stops "
+        "before the first deletion, so raise it for a first run over a large backlog.",
     )
 
     retention_max_changes: int = Field(
         5_000_000,
         ge=0,
-        description="Most rows that one run of execute_retention_policies may delete, anonymise or archive.",
+        description="Most rows that one run of execute_retention_policies may archive, anonymise or "
+        "delete, over all policies. A larger plan stops before the first change, so raise it "
+        "for a first run over a large backlog.",
     )
     erasure_journal: str = Field(
         "",
-        description="File that each executed erasure is noted in, for replay_erasures after a backup was restored: on "
-        "storage that is backed up apart from the database. Empty: only the database keeps the journal.",
+        description="Path of the file that notes each executed erasure for replay_erasures, on storage "
+        "that is backed up apart from the database. Empty keeps the journal only in the "
+        "database, where a restored backup loses its newest entries.",
     )
 
     kms_backend: Literal["local", "aws"] = Field(
-        "local", description="How the application encrypts fields: a local master key or AWS KMS."
+        "local",
+        description="How the application encrypts its fields, either with a local master key (local, "
+        "connection cp_kms) or with AWS KMS (aws, connection cp_s3). Set what the "
+        "application itself uses.",
     )
     default_firm_kms_key_id: str = Field(
         "",
-        description="Key id of firms whose kms_key_id is empty; the application's DEFAULT_FIRM_KMS_KEY_ID.",
+        description="Id of the encryption key of firms whose kms_key_id is empty. Set it to the "
+        "application's DEFAULT_FIRM_KMS_KEY_ID.",
     )
     s3_buckets: str = Field(
         "",
-        description="Buckets that reconcile_s3 lists besides those that rows name, separated by commas: what is left "
-        "in them may be orphans only.",
+        description="Further buckets that reconcile_s3 lists in runs over all firms, separated by "
+        "commas. Name buckets that no row refers to any more, because what is left in them "
+        "may be orphans.",
     )
     s3_orphan_grace_hours: int = Field(
-        24, ge=0, description="An object younger than this is no orphan yet: its row may still be on the way."
+        24,
+        ge=0,
+        description="Hours for which reconcile_s3 does not call a new object an orphan, because its row "
+        "may still be on the way. Raise it if the application takes longer to record an "
+        "upload.",
     )
     s3_min_listing_share: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Least share of a bucket's known objects that a listing must show to be believed.",
+        description="If a listing shows less than this share (0 to 1) of a bucket's known objects, "
+        "reconcile_s3 stops instead of reporting the rest as missing. Lower it for one run "
+        "if the objects are really lost.",
     )
 
     stale_deals_max_changes: int = Field(
-        100_000, ge=0, description="Most deals that one run of check_stale_deals may mark or unmark."
+        100_000,
+        ge=0,
+        description="Most deals that one run of check_stale_deals may mark or unmark. A larger plan "
+        "stops before the first change, so raise it once a dry run has shown that the "
+        "changes are right.",
     )
 
     charges_max: int = Field(
         2_000,
         ge=0,
-        description="Most charges of one run of process_recurring_charges, unless the run says otherwise.",
+        description="Most invoices that one run of process_recurring_charges may charge, unless option "
+        "max_charges is given. A larger plan stops before the first new charge.",
     )
     charges_max_total: Annotated[dict[str, Money], BeforeValidator(_limits)] = Field(
         default_factory=dict,
-        description="Most that one run charges per currency, such as USD=250000, EUR=200000; empty: no limit.",
+        description="Most money that one run of process_recurring_charges may charge per currency, for "
+        "example USD=250000, EUR=200000, unless option max_total is given. A larger plan "
+        "stops before the first new charge, and a currency that is not named has no limit.",
     )
     charges_never_unusual: int = Field(
         25,
         ge=0,
-        description="So many charges in one run are never too many, whatever is usual; their amounts may be too large.",
+        description="Runs of process_recurring_charges with at most this many charges skip the check for "
+        "an unusual number of charges. Unusually large amounts can still stop them.",
     )
 
     stripe_lookback_days: int = Field(
-        45, ge=1, description="How far back reconcile_stripe lists objects, unless the run is full."
+        45,
+        ge=1,
+        description="Days back over which reconcile_stripe lists the objects of Stripe, unless the run "
+        "is full. A longer window compares more and takes more calls.",
     )
     stripe_max_missing_share: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="Largest share of the compared invoices' objects that Stripe may not know to be believed.",
+        description="Share (0 to 1) of the objects asked for that Stripe may not know before "
+        "reconcile_stripe and process_recurring_charges stop and suspect a key of another "
+        "account. Raise it for one run if the objects are really gone.",
     )
 
     prorate: bool = Field(
         default=False,
-        description="Bill a package fee by days where an engagement covers only part of a billing period.",
+        description="If on, a package fee is billed by days where the engagement covers only part of a "
+        "billing period. If off, the whole fee is billed.",
     )
     package_invoices_max: int = Field(
-        10_000, ge=0, description="Most invoices that one run of generate_package_invoices may issue."
+        10_000,
+        ge=0,
+        description="Most invoices that one run may issue, of generate_package_invoices or of the first "
+        "task of process_recurring_charges. A larger plan stops before the first invoice.",
     )
     package_invoices_max_total: Annotated[dict[str, Money], BeforeValidator(_limits)] = Field(
         default_factory=dict,
-        description=(
-            "Most money that one run of generate_package_invoices may invoice, per currency, such as "
-            "USD=500000,EUR=400000; a currency that is not named is not limited."
-        ),
+        description="Most money that one run may invoice for package fees per currency, for example "
+        "USD=500000,EUR=400000. A larger plan stops before the first invoice, and a currency "
+        "that is not named has no limit.",
     )
 
     views_concurrently_max_rows: int = Field(
         50_000,
         ge=0,
-        description=(
-            "Rows up to which refresh_materialized_views refreshes a view concurrently by itself: at 500,000 that takes "
-            "5.5 times as long as a plain refresh, at 500 no longer."
-        ),
+        description="Largest view, in rows, that refresh_materialized_views refreshes concurrently when "
+        "its option concurrently is auto. At 500,000 rows a concurrent refresh takes 5.5 "
+        "times as long as a plain one, at 500 rows no longer.",
     )
     solana_max_sweep_lamports: int = Field(
-        1_000_000_000_000, ge=0, description="Most lamports that one run may sweep from one-time wallets."
+        1_000_000_000_000,
+        ge=0,
+        description="Most lamports that one run of a Solana command may sweep from one-time wallets "
+        "(1,000,000,000 are one SOL). A larger plan stops before the first transfer.",
     )
     solana_max_sweep_tokens: int = Field(
         1_000_000,
         ge=0,
-        description="Most whole units of each mint that one run may sweep from one-time wallets.",
+        description="Most whole units of each mint that one run of a Solana command may sweep from "
+        "one-time wallets. A larger plan stops before the first transfer.",
     )
 
     @field_validator("timezone")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from airflow.providers.postgres.hooks.postgres import PostgresHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError, translate
-
-if TYPE_CHECKING:
-    import psycopg
 
 LOCK_TIMEOUT_SECONDS = 30
 """A statement waits at most this long for a lock of the application; then the row or the batch is retried."""
@@ -41,9 +40,6 @@ class ApplicationDbHook(PostgresHook):
         :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         :raises DatabaseUnavailableError: when the database cannot be reached.
         """
-        import psycopg
-        from airflow.sdk.exceptions import AirflowNotFoundException
-
         try:
             connection: Any = self.get_conn()
         except AirflowNotFoundException:

@@ -7,6 +7,11 @@ import binascii
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from botocore.exceptions import BotoCoreError, ClientError
+
 from cp_ops.hooks.object_store import aws_client
 from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError, translate
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms, UndecryptableError
@@ -49,8 +54,6 @@ class AwsKms:
 
         :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         """
-        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-
         return aws_client(
             AwsBaseHook, self._conn_id, "with kms:Decrypt on the firms' keys", client_type="kms"
         )
@@ -61,8 +64,6 @@ class AwsKms:
         :raises UndecryptableError: when KMS does not open this value, or its key is gone.
         :raises RemoteRefusedError: when access is denied.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             blob = base64.b64decode(ciphertext, validate=True)
         except (binascii.Error, ValueError):
@@ -91,9 +92,6 @@ def field_encryption(
     """
     if settings.kms_backend == "aws":
         return FieldEncryption(AwsKms(aws_conn_id), settings.default_firm_kms_key_id)
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
     try:
         password = BaseHook.get_connection(kms_conn_id).password
     except AirflowNotFoundException:

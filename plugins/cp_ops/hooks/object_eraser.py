@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.exceptions import BotoCoreError, ClientError
+
 from cp_ops.hooks.object_store import aws_client
 from cp_ops.runtime.errors import RemoteRefusedError, translate
 
@@ -33,8 +36,6 @@ class S3ObjectEraser:
 
         :raises ConnectionInvalidError: when the connection is not defined.
         """
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
         return aws_client(
             S3Hook, self._conn_id, "with the right to delete versions of ConsultantPro's objects"
         )
@@ -44,8 +45,6 @@ class S3ObjectEraser:
 
         :raises RemoteRefusedError: when S3 keeps any of them.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         deleted = 0
         try:
             versions = list(self._versions(bucket, key))

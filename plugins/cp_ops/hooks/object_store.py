@@ -9,6 +9,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
 from cp_ops.runtime.errors import ConnectionMissingError, translate
 from cp_ops.runtime.object_store import Presence, StoredObject
 
@@ -42,8 +48,6 @@ class S3ObjectStore:
 
         :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         """
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
         return aws_client(S3Hook, self._conn_id, "pointing at the account with ConsultantPro's buckets")
 
     def pages(self, bucket: str) -> Iterator[list[StoredObject]]:
@@ -81,8 +85,6 @@ class S3ObjectStore:
         """Give the SHA-256 of an object's whole content; None for a multipart upload's checksum of checksums, and for
         an object that is gone.
         """  # noqa: D205
-        from botocore.exceptions import ClientError
-
         with self._calling(bucket):
             try:
                 answer = self.client.get_object_attributes(
@@ -97,8 +99,6 @@ class S3ObjectStore:
 
     @contextmanager
     def _calling(self, bucket: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         with self._counting:
             self.calls += 1
         try:
@@ -126,10 +126,6 @@ def aws_client(hook_class: Any, conn_id: str, purpose: str, **kwargs: Any) -> An
 
     :raises ConnectionMissingError: when the connection is not defined, or cannot be read: never ambient credentials by accident.
     """
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-    from botocore.config import Config
-
     try:
         BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.exceptions import BotoCoreError, ClientError
+
 from cp_ops.hooks.object_store import aws_client
 from cp_ops.runtime.errors import RemoteRefusedError, translate
 
@@ -40,8 +43,6 @@ class S3ObjectWriter:
 
         :raises ConnectionInvalidError: when the connection is not defined.
         """
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
         return aws_client(S3Hook, self._conn_id, "pointing at the account with ConsultantPro's buckets")
 
     def put(self, bucket: str, key: str, body: IO[bytes]) -> None:
@@ -102,8 +103,6 @@ class S3ObjectWriter:
         ]
 
     def _exists(self, bucket: str, key: str) -> bool:
-        from botocore.exceptions import ClientError
-
         try:
             self.client.head_object(Bucket=bucket, Key=key)
         except ClientError as error:
@@ -114,8 +113,6 @@ class S3ObjectWriter:
 
     @contextmanager
     def _calling(self, bucket: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         self.calls += 1
         try:
             yield

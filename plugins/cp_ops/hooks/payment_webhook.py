@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
 
 from cp_ops.runtime.errors import ConnectionInvalidError, RemoteUnavailableError
 
@@ -31,10 +34,6 @@ class PaymentWebhook:
 
         :raises ConnectionInvalidError: when URL or secret are missing.
         """
-        from airflow.sdk import BaseHook
-        from airflow.sdk.exceptions import AirflowNotFoundException
-        from airflow.sdk.log import mask_secret
-
         try:
             connection = BaseHook.get_connection(conn_id)
         except AirflowNotFoundException:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
 from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError
 
 
@@ -13,9 +16,6 @@ def connection_password(conn_id: str, *, named_by: str) -> str:
     :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
     :raises ConnectionInvalidError: when it has no password.
     """
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
     try:
         password = BaseHook.get_connection(conn_id).password
     except AirflowNotFoundException:

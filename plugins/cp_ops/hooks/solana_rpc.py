@@ -9,6 +9,10 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+
 from cp_ops.hooks.json_rpc import BLOCK_UNKNOWN, REFUSALS, Busy, JsonRpc, RpcError, parts
 from cp_ops.runtime.errors import (
     ConnectionInvalidError,
@@ -183,10 +187,6 @@ def connect(conn_id: str) -> SolanaConfiguration:
     :raises ConnectionMissingError: when it is not defined, or cannot be read.
     :raises ConnectionInvalidError: naming the first wrong field.
     """
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-    from airflow.sdk.log import mask_secret
-
     try:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from cp_ops.hooks.rate_limit import CallLimiter
+from cp_ops.hooks.stripe_client import StripeApi
 from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError
-
-if TYPE_CHECKING:
-    from cp_ops.hooks.stripe_client import StripeApi
 
 KEY = re.compile(r"(sk|rk)_(test|live)_\w+|sk_test_sandbox")
 KNOWN = {"api_version", "base_url", "max_network_retries", "rate_limit", "timeout"}
@@ -45,8 +44,6 @@ class StripeApiHook(BaseHook):
         :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         :raises ConnectionInvalidError: naming what the connection lacks, before the first call.
         """
-        from cp_ops.hooks.stripe_client import StripeApi
-
         key, extra = self._definition()
         per_second = self._number(extra, "rate_limit", RATE_LIMIT)
         return StripeApi(
@@ -59,8 +56,6 @@ class StripeApiHook(BaseHook):
         )
 
     def _definition(self) -> tuple[str, dict[str, Any]]:
-        from airflow.sdk.exceptions import AirflowNotFoundException
-
         try:
             connection = self.get_connection(self.conn_id)
         except AirflowNotFoundException:

@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import stripe
+
 from cp_ops.runtime.errors import RemoteConnectionLostError, translate
 
 if TYPE_CHECKING:
@@ -74,8 +76,6 @@ class StripeApi:
         timeout: float = 80.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        import stripe
-
         self.calls = 0
         self._limiter = limiter
         self._sleep = sleep
@@ -95,8 +95,6 @@ class StripeApi:
         :raises RemoteRefusedError: when Stripe refuses the key, its permissions or the request.
         :raises RemoteUnavailableError: when Stripe does not answer; a list that broke off is never a short list.
         """
-        import stripe
-
         after: Document = {}
         while True:
             try:
@@ -112,8 +110,6 @@ class StripeApi:
 
     def get(self, resource: str, object_id: str, *, expand: tuple[str, ...] = ()) -> Document | None:
         """Give one object, or None where Stripe says that there is none (404, resource_missing)."""
-        import stripe
-
         doing = f"Stripe, GET {resource}/{{id}}"
         try:
             return self._get(f"/v1/{resource}/{object_id}", {"expand": list(expand)} if expand else {})
@@ -133,8 +129,6 @@ class StripeApi:
         :raises RemoteUnavailableError: when it did not happen: Stripe asked to slow down, again and again.
         :raises RemoteRefusedError: when it did not happen: the key or its permissions were refused.
         """
-        import stripe
-
         options = {"idempotency_key": idempotency_key, "max_network_retries": POST_RETRIES}
         doing = f"Stripe, {endpoint_name('POST', path)}"
         self._maybe_done = False
@@ -201,7 +195,6 @@ def endpoint_name(method: str, url: str) -> str:
 
 def _patient_client(request: Callable[..., Any], timeout: float) -> Any:
     """Build stripe-python's HTTP client with our own way to send one request beneath its network retries."""
-    import stripe
 
     class PatientClient(stripe.RequestsClient):
         def request(

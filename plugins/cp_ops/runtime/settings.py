@@ -181,6 +181,15 @@ class Settings(BaseModel):
             problem = error.errors(include_url=False, include_input=False)[0]
             raise SettingError(str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")) from None
 
+    @classmethod
+    def load_timezone(cls, get: Callable[[str], str | None]) -> str:
+        """Read the one setting that a DAG file needs, whatever the others are.
+
+        :param get: as for `load`.
+        :raises SettingError: when it is not an IANA time zone.
+        """
+        return cls.load(lambda name: get(name) if name == "timezone" else None, {}).timezone
+
     def require(self, name: str, *, why: str) -> str:
         """Give a text setting that a job cannot do without.
 

@@ -58,7 +58,7 @@ test-nightly: $(STAMP) ## Run the long loops: 200 kills where `make test` has 20
 lint: $(STAMP) ## Check style, types, layers and that the generated docs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict plugins/cp_ops
+	$(BIN)/mypy --strict plugins/cp_ops sandbox benchmarks docs/*.py
 	$(BIN)/lint-imports
 	$(PY) docs/dags_md.py --check
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
-from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError
+from cp_ops.hooks.connections import missing_connection
+from cp_ops.runtime.errors import ConnectionInvalidError
 
 
 def connection_password(conn_id: str, *, named_by: str) -> str:
@@ -16,10 +16,8 @@ def connection_password(conn_id: str, *, named_by: str) -> str:
     :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
     :raises ConnectionInvalidError: when it has no password.
     """
-    try:
+    with missing_connection(None, f"option {named_by} names it"):
         password = BaseHook.get_connection(conn_id).password
-    except AirflowNotFoundException:
-        raise ConnectionMissingError(None, f"option {named_by} names it") from None
     if not password:
         raise ConnectionInvalidError(f"{named_by}: the Airflow connection of this id has no password")
     return str(password)

@@ -7,9 +7,6 @@ from email.message import EmailMessage
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
-
 from cp_ops.operators.outcomes import TaskOutcome
 from cp_ops.operators.settings import load_settings
 
@@ -54,11 +51,9 @@ def _counts(context: Context) -> str:
 
 
 def _connection_exists(conn_id: str) -> bool:
-    try:
-        BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        return False
-    return True
+    from cp_ops.hooks.connections import optional_connection
+
+    return optional_connection(conn_id) is not None
 
 
 def _mail(recipient: str, sender: str, title: str, text: str) -> None:

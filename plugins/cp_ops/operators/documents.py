@@ -47,7 +47,7 @@ class ReconcileS3Operator(JobOperator):
     @override
     def build(self, job: type[ReconcileS3], context: Context, settings: Settings) -> ReconcileS3:
         from cp_ops.hooks.kms import field_encryption
-        from cp_ops.hooks.object_store import S3ObjectStore
+        from cp_ops.hooks.s3 import S3
 
         encryption = field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
-        return job(S3ObjectStore(self.s3_conn_id), encryption)
+        return job(S3(self.s3_conn_id), encryption)

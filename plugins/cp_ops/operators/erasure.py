@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from cp_ops.privacy.erasure.job import ExecuteErasureRequest
-    from cp_ops.privacy.erasure.objects import ObjectEraser
     from cp_ops.privacy.replay.job import ReplayErasures
     from cp_ops.runtime.field_encryption import FieldEncryption
+    from cp_ops.runtime.object_store import ObjectDeleter
     from cp_ops.runtime.outcome import Outcome
     from cp_ops.runtime.settings import Settings
 
@@ -31,6 +31,8 @@ PREVIEW = "preview"
 APPROVE = "approve"
 APPROVAL_TEXT = "approval_text"
 SHOWN_PLAN = "shown_plan"
+DELETING = "with the right to delete versions of ConsultantPro's objects"
+"""What the connection to S3 is for, in the message that it is missing."""
 
 
 class ErasureOperator(JobOperator):
@@ -47,16 +49,16 @@ class ErasureOperator(JobOperator):
         self.s3_conn_id = s3_conn_id
         self.kms_conn_id = kms_conn_id
 
-    def clients(self, settings: Settings) -> tuple[ObjectEraser, FieldEncryption]:
+    def clients(self, settings: Settings) -> tuple[ObjectDeleter, FieldEncryption]:
         """Make what deletes objects, and what reads their encrypted locations.
 
         A job asks for them once it has an object to delete, so that an erasure without any needs no key.
         """
         from cp_ops.hooks.kms import field_encryption
-        from cp_ops.hooks.object_eraser import S3ObjectEraser
+        from cp_ops.hooks.s3 import S3
 
         encryption = field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
-        return S3ObjectEraser(self.s3_conn_id), encryption
+        return S3(self.s3_conn_id, purpose=DELETING), encryption
 
 
 class PreviewErasureOperator(ErasureOperator):

@@ -46,9 +46,9 @@ class ExportUserDataOperator(JobOperator):
 
     @override
     def build(self, job: type[ExportUserData], context: Context, settings: Settings) -> ExportUserData:
-        from cp_ops.hooks.object_writer import S3ObjectWriter
+        from cp_ops.hooks.s3 import S3
 
-        return job(S3ObjectWriter(self.s3_conn_id, kms_key_id=self.s3_kms_key_id))
+        return job(S3(self.s3_conn_id, kms_key_id=self.s3_kms_key_id))
 
 
 class ExecuteRetentionPoliciesOperator(JobOperator):
@@ -72,10 +72,10 @@ class ExecuteRetentionPoliciesOperator(JobOperator):
         self, job: type[ExecuteRetentionPolicies], context: Context, settings: Settings
     ) -> ExecuteRetentionPolicies:
         from cp_ops.hooks.kms import field_encryption
-        from cp_ops.hooks.object_writer import S3ObjectWriter
+        from cp_ops.hooks.s3 import S3
 
         # The job asks for the key once it has an object to delete: a run without any needs none.
         encryption = cache(
             partial(field_encryption, settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
         )
-        return job(S3ObjectWriter(self.s3_conn_id), encryption)
+        return job(S3(self.s3_conn_id), encryption)

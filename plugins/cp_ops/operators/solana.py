@@ -71,9 +71,9 @@ class SolanaWalletOperator(JobOperator):
 
     @override
     def build(self, job: type[WalletJob], context: Context, settings: Settings) -> WalletJob:
-        from cp_ops.hooks.solana_rpc import SolanaRpc, connect
+        from cp_ops.hooks.solana_rpc import SolanaRpc, configuration_of
 
-        return job(connect(self.solana_conn_id), SolanaRpc)
+        return job(configuration_of(self.solana_conn_id), SolanaRpc)
 
     @override
     def parse_options(self, context: Context) -> JobOptions:

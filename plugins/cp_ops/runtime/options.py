@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cp_ops.runtime.errors import OptionsError
+from cp_ops.runtime.validation import first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,15 +58,15 @@ class JobOptions(BaseModel):
 
     @classmethod
     def _explain(cls, error: ValidationError) -> OptionsError:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        field = str(problem["loc"][0]) if problem["loc"] else "options"
-        if problem["type"] == "extra_forbidden":
+        problem = first_problem(error)
+        field = problem.field or "options"
+        if problem.kind == "extra_forbidden":
             near = difflib.get_close_matches(field, cls.model_fields, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Known options: {', '.join(cls.model_fields)}"
             return OptionsError(field, "unknown option", hint)
         description = cls.model_fields[field].description if field in cls.model_fields else ""
-        message = problem["msg"].removeprefix("Value error, ")
-        return OptionsError(field, message[:1].lower() + message[1:], description or "")
+        message = problem.message[:1].lower() + problem.message[1:]
+        return OptionsError(field, message, description or "")
 
     @classmethod
     def param_schemas(cls) -> dict[str, dict[str, Any]]:

@@ -55,11 +55,13 @@ test: $(STAMP) ## Run the tests (ARGS='-k stale_deals'; PG_BIN=/usr/lib/postgres
 test-nightly: $(STAMP) ## Run the long loops: 200 kills where `make test` has 20
 	@$(PY) -m pytest -m nightly $(ARGS)
 
-lint: $(STAMP) ## Check style, types, layers and that the generated docs are current
+lint: $(STAMP) ## Check style, types, layers, complexity, dead code and that the generated docs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict plugins/cp_ops
+	$(BIN)/mypy --strict plugins/cp_ops sandbox benchmarks docs/*.py
 	$(BIN)/lint-imports
+	$(BIN)/complexipy --plain
+	$(BIN)/vulture
 	$(PY) docs/dags_md.py --check
 
 format: $(STAMP) ## Rewrite the code in the one format

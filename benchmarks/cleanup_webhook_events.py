@@ -68,7 +68,7 @@ def timed_statements(durations: list[float]) -> Iterator[None]:
             if name.startswith("delete_"):
                 durations.append(time.perf_counter() - start)
 
-    Transaction.rows = timed  # type: ignore[method-assign]
+    Transaction.rows = timed  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -77,7 +78,7 @@ def measure(dsn: str) -> dict[str, list[tuple[float, int]]]:
     batches: dict[str, list[tuple[float, int]]] = {}
     settle = retention_rows.PolicyRows.settle
 
-    def timed(self, tx, candidates):  # noqa: ANN001, ANN202 - as the original
+    def timed(self: retention_rows.PolicyRows, tx: Any, candidates: Any) -> int:
         started = time.perf_counter()
         done = settle(self, tx, candidates)
         batches.setdefault(self.name, []).append((time.perf_counter() - started, done))

@@ -70,16 +70,21 @@ def _options(dag: DAG) -> list[str]:
     if not dag.params:
         return []
     lines = ["### Every option", "", "| option | type | default | what it does |", "|---|---|---|---|"]
-    for name, param in dag.params.items():
+    for name, param in params_of(dag).items():
         lines.append(f"| `{name}` | {_kind(param)} | {_default(param)} | {param.description or ''} |")
     return lines
+
+
+def params_of(dag: DAG) -> dict[str, Param]:
+    """Give a DAG's params with their schemas; as a mapping it gives their values."""
+    return {name: dag.params.get_param(name) for name in dag.params}
 
 
 def _kind(param: Param) -> str:
     kinds = param.schema.get("type")
     names = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind != "null"]
     choices = [f"`{choice}`" for choice in param.schema.get("enum", []) if choice is not None]
-    return ", ".join(choices or names)
+    return ", ".join(choices or map(str, names))
 
 
 def _default(param: Param) -> str:

@@ -48,11 +48,12 @@ def fill(text: str, dags: Mapping[str, DAG], schedule: Callable[[DAG], str]) -> 
     }
     for name, lines in tables.items():
         block = f"<!-- {name}: written by `make docs` -->\n" + "\n".join(lines) + f"\n<!-- /{name} -->"
-        text, count = re.subn(
-            rf"<!-- {name}: .*?<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL
-        )
-        if count != 1:
-            raise ValueError(f"README.md must hold the markers of the table {name} once, not {count} times")
+        marked = re.findall(rf"<!-- {name}: .*?<!-- /{name} -->", text, flags=re.DOTALL)
+        if len(marked) != 1:
+            raise ValueError(
+                f"README.md must hold the markers of the table {name} once, not {len(marked)} times"
+            )
+        text = text.replace(marked[0], block)
     return text
 
 

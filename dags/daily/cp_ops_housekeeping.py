@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from cp_ops.operators.dags import Tag, ops_dag
 from cp_ops.operators.upkeep import HousekeepingOperator
-from cp_ops.upkeep.housekeeping.job import Housekeeping
+from cp_ops.runtime.options import JobOptions
 
 with ops_dag(
     "cp_ops_housekeeping",
     schedule="30 5 * * *",
-    options=Housekeeping.options,
+    options=JobOptions,
     doc_md=__doc__,
     tags=[Tag.SYSTEM],
 ):

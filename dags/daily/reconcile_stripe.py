@@ -56,7 +56,7 @@ from datetime import timedelta
 
 from cp_ops.finance.reconciliation.options import ReconcileStripeOptions
 from cp_ops.operators.dags import Tag, ops_dag
-from cp_ops.operators.stripe import ReconcileStripeOperator
+from cp_ops.operators.finance import ReconcileStripeOperator
 
 with ops_dag(
     "reconcile_stripe",

@@ -102,7 +102,7 @@ from datetime import timedelta
 
 from cp_ops.finance.charges.options import ProcessRecurringChargesOptions
 from cp_ops.operators.dags import Tag, ops_dag
-from cp_ops.operators.stripe import CollectDueInvoicesOperator, IssueDueInvoicesOperator
+from cp_ops.operators.finance import CollectDueInvoicesOperator, IssueDueInvoicesOperator
 
 with ops_dag(
     "process_recurring_charges",

@@ -9,7 +9,7 @@ from cp_ops.hooks.kms import AwsKms, field_encryption
 from cp_ops.hooks.mail import SmtpServer
 from cp_ops.hooks.payment_webhook import PaymentWebhook
 from cp_ops.hooks.secrets import connection_password
-from cp_ops.hooks.solana_rpc import connect
+from cp_ops.hooks.solana_rpc import configuration_of
 from cp_ops.hooks.stripe_api import StripeApiHook
 from cp_ops.operators.alerts import _connection_exists
 from cp_ops.operators.dags import retry_policy
@@ -29,7 +29,7 @@ LOOK_UPS = {
     "aws": lambda: AwsKms(NAME).client,
     "master key": lambda: field_encryption(Settings(), kms_conn_id=NAME),
     "mail": open_mail,
-    "solana": lambda: connect(NAME),
+    "solana": lambda: configuration_of(NAME),
     "stripe": lambda: StripeApiHook(NAME).get_conn(),
 }
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError, translate
+from cp_ops.hooks.connections import missing_connection
+from cp_ops.runtime.errors import ConnectionInvalidError, translate
 
-if TYPE_CHECKING:
-    import psycopg
-
+DEFINITION = "its type is postgres, it points at ConsultantPro's database (README, Connections)"
 LOCK_TIMEOUT_SECONDS = 30
 """A statement waits at most this long for a lock of the application; then the row or the batch is retried."""
 
@@ -41,16 +41,9 @@ class ApplicationDbHook(PostgresHook):
         :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         :raises DatabaseUnavailableError: when the database cannot be reached.
         """
-        import psycopg
-        from airflow.sdk.exceptions import AirflowNotFoundException
-
         try:
-            connection: Any = self.get_conn()
-        except AirflowNotFoundException:
-            raise ConnectionMissingError(
-                self.get_conn_id(),
-                "its type is postgres, it points at ConsultantPro's database (README, Connections)",
-            ) from None
+            with missing_connection(self.get_conn_id(), DEFINITION):
+                connection: Any = self.get_conn()
         except psycopg.Error as error:
             raise translate(error, doing=f"connection {self.get_conn_id()}") from None
         if not isinstance(connection, psycopg.Connection):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
+from cp_ops.hooks.rate_limit import Backoff, CallLimiter, retry_after
 from cp_ops.runtime.errors import RemoteConnectionLostError, RemoteRefusedError, RemoteUnavailableError
 
 if TYPE_CHECKING:
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 Call = tuple[str, list[Any]]
 WINDOW = 10.0
 """Seconds over which nodes count calls."""
-ATTEMPTS = 6
-"""How often a call is made before a node counts as unavailable."""
-LONGEST_WAIT = 30.0
-"""Seconds; a Retry-After beyond it is for the next run."""
+TOO_MANY = Backoff(attempts=6, first=1.0, longest=30.0)
+"""After "too many requests"; a Retry-After beyond the longest pause is for the next run."""
+NO_ANSWER = Backoff(attempts=6, first=0.2, longest=2.0)
+"""After no answer, where a call may be repeated."""
 
 NODE_UNHEALTHY = -32005
 RATE_LIMITS = frozenset({429, -32429, -32029, -32097})
@@ -62,63 +63,6 @@ class Busy(Exception):  # noqa: N818 - a signal between the client's methods, no
         self.seconds = seconds
 
 
-class Pace:
-    """Keeps calls within a rate, counted over windows of 10 s as nodes count them: in total and per method."""
-
-    def __init__(
-        self,
-        calls_per_second: float | None,
-        per_method: float | None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._total = None if calls_per_second is None else max(1, int(calls_per_second * WINDOW))
-        self._per_method = None if per_method is None else max(1, int(per_method * WINDOW))
-        self._clock, self._sleep = clock, sleep
-        self._taken: deque[tuple[float, str]] = deque()
-        self._by_method: Counter[str] = Counter()
-
-    @property
-    def most(self) -> int | None:
-        """The most calls of one method that can ever be made at once."""
-        limits = [limit for limit in (self._total, self._per_method) if limit is not None]
-        return min(limits) if limits else None
-
-    def take(self, methods: Sequence[str]) -> None:
-        """Wait until these calls fit, then count them."""
-        if self._total is None and self._per_method is None:
-            return
-        asked = Counter(methods)
-        while (wait := self._wait(asked)) > 0:
-            self._sleep(wait)
-        now = self._clock()
-        self._taken.extend((now, method) for method in methods)
-        self._by_method.update(asked)
-
-    def _wait(self, asked: Counter[str]) -> float:
-        now = self._clock()
-        while self._taken and self._taken[0][0] <= now - WINDOW:
-            self._by_method[self._taken.popleft()[1]] -= 1
-        gone: Counter[str] = Counter()
-        if self._fits(asked, gone):
-            return 0.0
-        for at, method in self._taken:
-            gone[method] += 1
-            if self._fits(asked, gone):
-                return max(0.001, at + WINDOW - now)
-        return WINDOW
-
-    def _fits(self, asked: Counter[str], gone: Counter[str]) -> bool:
-        total = len(self._taken) - gone.total() + asked.total()
-        if self._total is not None and total > self._total:
-            return False
-        return self._per_method is None or all(
-            self._by_method[method] - gone[method] + count <= self._per_method
-            for method, count in asked.items()
-        )
-
-
 class JsonRpc:
     """Calls to one node.
 
@@ -130,7 +74,7 @@ class JsonRpc:
         configuration: SolanaConfiguration,
         *,
         sleep: Callable[[float], None] = time.sleep,
-        attempts: int = ATTEMPTS,
+        attempts: int = TOO_MANY.attempts,
     ) -> None:
         self._url = configuration.rpc_url
         self._host = urlsplit(configuration.rpc_url).hostname or "the RPC node"
@@ -139,10 +83,13 @@ class JsonRpc:
             headers=dict(configuration.headers),
             transport=httpx.HTTPTransport(retries=0),
         )
-        self._pace = Pace(
-            configuration.calls_per_second, configuration.calls_per_second_per_method, sleep=sleep
+        self._limiter = CallLimiter(
+            configuration.calls_per_second_per_method or 0,
+            in_total=configuration.calls_per_second or 0,
+            window=WINDOW,
+            sleep=sleep,
         )
-        self._batch = min(configuration.batch_size, self._pace.most or configuration.batch_size)
+        self._batch = min(configuration.batch_size, self._limiter.most or configuration.batch_size)
         self._sleep = sleep
         self._attempts = attempts
         self._pause = 0.0
@@ -178,16 +125,24 @@ class JsonRpc:
 
     def _read(self, calls: Sequence[Call], *, nullable: bool) -> list[Any]:
         """Make calls that may be repeated: again after a pause when the node is busy or did not answer."""
-        for attempt in range(1, self._attempts + 1):
+        return self._repeated(lambda: self._once(calls, nullable=nullable), after_no_answer=True)
+
+    def _repeated(self, request: Callable[[], Answer], *, after_no_answer: bool) -> Answer:
+        """Make a request, again after a pause when the node is busy: then nothing has happened.
+
+        :param after_no_answer: also when no answer came, so that it may have had its effect.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                return self._once(calls, nullable=nullable)
+                return request()
             except Busy as busy:
                 self._wait(busy, attempt)
             except RemoteUnavailableError:
-                if attempt == self._attempts:
+                if not after_no_answer or attempt >= self._attempts:
                     raise
-                self._sleep(min(2.0, 0.1 * 2**attempt))
-        raise RemoteUnavailableError(f"{self._host}: {calls[0][0]}: no answer")
+                self._sleep(NO_ANSWER.pause(attempt))
 
     def _once(self, calls: Sequence[Call], *, nullable: bool) -> list[Any]:
         """Make calls once, and say of an error whether it passes."""
@@ -205,8 +160,8 @@ class JsonRpc:
         return answers
 
     def _wait(self, busy: Busy, attempt: int) -> None:
-        seconds = min(0.5 * 2**attempt, LONGEST_WAIT) if busy.seconds is None else busy.seconds
-        if attempt >= self._attempts or seconds > LONGEST_WAIT:
+        seconds = TOO_MANY.pause(attempt) if busy.seconds is None else busy.seconds
+        if attempt >= self._attempts or seconds > TOO_MANY.longest:
             raise RemoteUnavailableError(
                 f"{self._host}: too many requests; it asks to come back after {seconds:g} s. "
                 "Set calls_per_second in the connection, or sleep"
@@ -222,7 +177,7 @@ class JsonRpc:
         :raises RemoteConnectionLostError: no usable answer.
         :raises RemoteRefusedError: the node does not admit this client.
         """
-        self._pace.take([method for method, _ in calls])
+        self._limiter.wait(*(method for method, _ in calls))
         if self._pause:
             self._sleep(self._pause)
         self._calls += len(calls)
@@ -239,9 +194,26 @@ class JsonRpc:
         return self._answers(response, [int(call["id"]) for call in body])  # type: ignore[call-overload]
 
     def _answers(self, response: httpx.Response, ids: list[int]) -> list[Any]:
+        """Give the result of each call, in order."""
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise Busy(retry_after(response.headers))
+        answers = self._parsed(response)
+        for answer in answers:
+            if answer.get("error") is not None:
+                error = RpcError(answer["error"])
+                if error.rate_limited and (seconds := retry_after(response.headers)) is not None:
+                    raise Busy(seconds)
+                raise error
+        if len(ids) == 1:
+            return [answers[0].get("result")]
+        by_id = {answer.get("id"): answer.get("result") for answer in answers}
+        if not by_id.keys() >= set(ids):
+            raise RemoteConnectionLostError(f"{self._host}: a batch's answer is incomplete")
+        return [by_id[one] for one in ids]
+
+    def _parsed(self, response: httpx.Response) -> list[dict[str, Any]]:
+        """Give what is in the body: JSON-RPC answers, whatever the HTTP status says."""
         status = response.status_code
-        if status == httpx.codes.TOO_MANY_REQUESTS:
-            raise Busy(_retry_after(response))
         try:
             parsed = response.json()
         except ValueError:
@@ -253,18 +225,7 @@ class JsonRpc:
         answers = parsed if isinstance(parsed, list) else [parsed]
         if not answers or not all(map(_is_answer, answers)):
             raise RemoteConnectionLostError(f"{self._host}: HTTP status {status} without a JSON-RPC answer")
-        for answer in answers:
-            if answer.get("error") is not None:
-                error = RpcError(answer["error"])
-                if error.rate_limited and (seconds := _retry_after(response)) is not None:
-                    raise Busy(seconds)
-                raise error
-        by_id = {answer.get("id"): answer.get("result") for answer in answers}
-        if len(ids) == 1:
-            return [answers[0].get("result")]
-        if not by_id.keys() >= set(ids):
-            raise RemoteConnectionLostError(f"{self._host}: a batch's answer is incomplete")
-        return [by_id[one] for one in ids]
+        return answers
 
 
 def parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
@@ -274,10 +235,3 @@ def parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
 
 def _is_answer(answer: Any) -> bool:
     return isinstance(answer, dict) and ("result" in answer or "error" in answer)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    try:
-        return max(0.0, float(response.headers.get("Retry-After", "")))
-    except ValueError:
-        return None

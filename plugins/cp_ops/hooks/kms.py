@@ -7,8 +7,12 @@ import binascii
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.hooks.object_store import aws_client
-from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError, translate
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cp_ops.hooks.aws import aws_client
+from cp_ops.hooks.connections import connection
+from cp_ops.runtime.errors import ConnectionInvalidError, translate
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms, UndecryptableError
 
 if TYPE_CHECKING:
@@ -37,11 +41,13 @@ class AwsKms:
     As the application, it gives no encryption context and lets the ciphertext say which key made it.
 
     :param conn_id: an Airflow connection of type aws; the region is the connection's.
+    :param client: a boto3 client to use instead of the connection's.
     """
 
-    def __init__(self, conn_id: str = "cp_s3") -> None:
-        self._conn_id = conn_id
+    def __init__(self, conn_id: str = "cp_s3", *, client: Any = None) -> None:
         self.calls = 0
+        self._conn_id = conn_id
+        self._given_client = client
 
     @cached_property
     def client(self) -> Any:
@@ -49,9 +55,7 @@ class AwsKms:
 
         :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         """
-        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-
-        return aws_client(
+        return self._given_client or aws_client(
             AwsBaseHook, self._conn_id, "with kms:Decrypt on the firms' keys", client_type="kms"
         )
 
@@ -61,8 +65,6 @@ class AwsKms:
         :raises UndecryptableError: when KMS does not open this value, or its key is gone.
         :raises RemoteRefusedError: when access is denied.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             blob = base64.b64decode(ciphertext, validate=True)
         except (binascii.Error, ValueError):
@@ -91,13 +93,7 @@ def field_encryption(
     """
     if settings.kms_backend == "aws":
         return FieldEncryption(AwsKms(aws_conn_id), settings.default_firm_kms_key_id)
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        password = BaseHook.get_connection(kms_conn_id).password
-    except AirflowNotFoundException:
-        raise ConnectionMissingError(kms_conn_id, MASTER_KEY) from None
+    password = connection(kms_conn_id, MASTER_KEY).password
     if not password:
         raise ConnectionInvalidError(f"Airflow connection {kms_conn_id!r} has no password: {MASTER_KEY}")
     return FieldEncryption(LocalKms(password), settings.default_firm_kms_key_id)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow.providers.smtp.hooks.smtp import SmtpHook
+from airflow.sdk.exceptions import AirflowException
 
 from cp_ops.mail.delivery.server import MailingDeferredError, MailingRefusedError
 from cp_ops.runtime.errors import (
@@ -48,8 +49,6 @@ class SmtpServer:
         :raises RemoteUnavailableError: when the server cannot be reached.
         :raises MailingRefusedError: when it refuses the credentials.
         """
-        from airflow.sdk.exceptions import AirflowException
-
         hook = SmtpHook(smtp_conn_id=self._conn_id)
         try:
             hook.get_conn()

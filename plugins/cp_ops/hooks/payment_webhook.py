@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
+from airflow.sdk.log import mask_secret
 
+from cp_ops.hooks.connections import optional_connection
 from cp_ops.runtime.errors import ConnectionInvalidError, RemoteUnavailableError
 
 if TYPE_CHECKING:
@@ -31,15 +33,10 @@ class PaymentWebhook:
 
         :raises ConnectionInvalidError: when URL or secret are missing.
         """
-        from airflow.sdk import BaseHook
-        from airflow.sdk.exceptions import AirflowNotFoundException
-        from airflow.sdk.log import mask_secret
-
-        try:
-            connection = BaseHook.get_connection(conn_id)
-        except AirflowNotFoundException:
+        found = optional_connection(conn_id)
+        if found is None:
             return None
-        url, secret = connection.host or "", connection.password or ""
+        url, secret = found.host or "", found.password or ""
         if not url.startswith(("https://", "http://")):
             raise ConnectionInvalidError(f"Airflow connection {conn_id!r}, host: must be the webhook's URL")
         if not secret:

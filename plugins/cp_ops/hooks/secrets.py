@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError
+from airflow.sdk import BaseHook
+
+from cp_ops.hooks.connections import missing_connection
+from cp_ops.runtime.errors import ConnectionInvalidError
 
 
 def connection_password(conn_id: str, *, named_by: str) -> str:
@@ -13,13 +16,8 @@ def connection_password(conn_id: str, *, named_by: str) -> str:
     :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
     :raises ConnectionInvalidError: when it has no password.
     """
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
+    with missing_connection(None, f"option {named_by} names it"):
         password = BaseHook.get_connection(conn_id).password
-    except AirflowNotFoundException:
-        raise ConnectionMissingError(None, f"option {named_by} names it") from None
     if not password:
         raise ConnectionInvalidError(f"{named_by}: the Airflow connection of this id has no password")
     return str(password)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.log import mask_secret
+
+from cp_ops.hooks.connections import connection, extra_of
 from cp_ops.hooks.json_rpc import BLOCK_UNKNOWN, REFUSALS, Busy, JsonRpc, RpcError, parts
 from cp_ops.runtime.errors import (
     ConnectionInvalidError,
-    ConnectionMissingError,
     RemoteConnectionLostError,
     RemoteRefusedError,
 )
@@ -150,57 +152,46 @@ class SolanaRpc(JsonRpc):
             "maxRetries": 0,
         }
         call: Call = ("sendTransaction", [base64.b64encode(wire).decode(), config])
-        for attempt in range(1, self._attempts + 1):
-            try:
-                answer = self._post([call])[0]
-            except Busy as busy:
-                self._wait(busy, attempt)
-            except RpcError as error:
-                if error.rate_limited:
-                    self._wait(Busy(None), attempt)
-                    continue
-                err = error.data.get("err") if isinstance(error.data, dict) else None
-                if err == "AlreadyProcessed" or "already been processed" in error.message:
-                    return
-                if error.code == PREFLIGHT_FAILURE:
-                    raise TransactionRejectedError(err, error.message) from None
-                if error.code in REFUSALS:
-                    raise TransactionRejectedError(err or {"RpcError": error.code}, error.message) from None
+        self._repeated(lambda: self._hand_over(call), after_no_answer=False)
+
+    def _hand_over(self, call: Call) -> None:
+        try:
+            answer = self._post([call])[0]
+        except RpcError as error:
+            if error.rate_limited:
+                raise Busy(None) from None
+            if not _has_landed(error):
+                raise self._meaning(error) from None
+        else:
+            if not isinstance(answer, str):
                 raise RemoteConnectionLostError(
-                    f"{self._host}: sendTransaction answered with error {error.code}: it may or may not have arrived"
-                ) from None
-            else:
-                if not isinstance(answer, str):
-                    raise RemoteConnectionLostError(
-                        f"{self._host}: sendTransaction answered without a signature: it may or may not have arrived"
-                    )
-                return
+                    f"{self._host}: sendTransaction answered without a signature: it may or may not have arrived"
+                )
+
+    def _meaning(self, error: RpcError) -> Exception:
+        """Say what the node's answer to a transaction means: certainly refused, or perhaps under way."""
+        err = _transaction_error(error)
+        if error.code == PREFLIGHT_FAILURE:
+            return TransactionRejectedError(err, error.message)
+        if error.code in REFUSALS:
+            return TransactionRejectedError(err or {"RpcError": error.code}, error.message)
+        return RemoteConnectionLostError(
+            f"{self._host}: sendTransaction answered with error {error.code}: it may or may not have arrived"
+        )
 
 
-def connect(conn_id: str) -> SolanaConfiguration:
+def configuration_of(conn_id: str) -> SolanaConfiguration:
     """Read and check Airflow connection `conn_id`.
 
     :raises ConnectionMissingError: when it is not defined, or cannot be read.
     :raises ConnectionInvalidError: naming the first wrong field.
     """
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-    from airflow.sdk.log import mask_secret
-
-    try:
-        connection = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        raise ConnectionMissingError(
-            conn_id, "its host is the RPC node's URL, its password the fee payer's key (docs/solana.md)"
-        ) from None
-    try:
-        extra = connection.extra_dejson
-    except ValueError:
-        raise ConnectionInvalidError(
-            f"Airflow connection {conn_id!r}, extra: must be a JSON object"
-        ) from None
+    found = connection(
+        conn_id, "its host is the RPC node's URL, its password the fee payer's key (docs/solana.md)"
+    )
+    extra = extra_of(found, invalid=f"Airflow connection {conn_id!r}, extra: must be a JSON object")
     keys = extra.get("wallet_encryption_keys") or ()
-    for secret in [connection.password, *(keys if isinstance(keys, list | tuple) else str(keys).split(","))]:
+    for secret in [found.password, *(keys if isinstance(keys, list | tuple) else str(keys).split(","))]:
         if secret:
             mask_secret(str(secret))
     reserved = {"rpc_url", "fee_payer"} & set(extra)
@@ -209,8 +200,17 @@ def connect(conn_id: str) -> SolanaConfiguration:
             f"Airflow connection {conn_id!r}: {', '.join(sorted(reserved))} belong in host and password, not in extra"
         )
     return SolanaConfiguration.of(
-        conn_id, {"rpc_url": _url(connection), "fee_payer": connection.password or "", **extra}
+        conn_id, {"rpc_url": _url(found), "fee_payer": found.password or "", **extra}
     )
+
+
+def _transaction_error(error: RpcError) -> Any:
+    return error.data.get("err") if isinstance(error.data, dict) else None
+
+
+def _has_landed(error: RpcError) -> bool:
+    """Tell whether the node knows the transaction already: an earlier hand-over of it has arrived."""
+    return _transaction_error(error) == "AlreadyProcessed" or "already been processed" in error.message
 
 
 def _url(connection: Any) -> str:

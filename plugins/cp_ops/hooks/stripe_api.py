@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import BaseHook
 
+from cp_ops.hooks.connections import connection, extra_of
 from cp_ops.hooks.rate_limit import CallLimiter
-from cp_ops.runtime.errors import ConnectionInvalidError, ConnectionMissingError
-
-if TYPE_CHECKING:
-    from cp_ops.hooks.stripe_client import StripeApi
+from cp_ops.hooks.stripe_client import StripeApi
+from cp_ops.runtime.errors import ConnectionInvalidError
 
 KEY = re.compile(r"(sk|rk)_(test|live)_\w+|sk_test_sandbox")
 KNOWN = {"api_version", "base_url", "max_network_retries", "rate_limit", "timeout"}
@@ -45,8 +44,6 @@ class StripeApiHook(BaseHook):
         :raises ConnectionMissingError: when the connection is not defined, or cannot be read.
         :raises ConnectionInvalidError: naming what the connection lacks, before the first call.
         """
-        from cp_ops.hooks.stripe_client import StripeApi
-
         key, extra = self._definition()
         per_second = self._number(extra, "rate_limit", RATE_LIMIT)
         return StripeApi(
@@ -59,22 +56,16 @@ class StripeApiHook(BaseHook):
         )
 
     def _definition(self) -> tuple[str, dict[str, Any]]:
-        from airflow.sdk.exceptions import AirflowNotFoundException
-
-        try:
-            connection = self.get_connection(self.conn_id)
-        except AirflowNotFoundException:
-            raise ConnectionMissingError(self.conn_id, "its password is Stripe's API key") from None
-        key = (connection.password or "").strip()
+        found = connection(self.conn_id, "its password is Stripe's API key")
+        key = (found.password or "").strip()
         if not KEY.fullmatch(key):
             what = "is a publishable key" if key.startswith("pk_") else "is no API key" if key else "is empty"
             raise self._wrong(
                 f"its password {what}; it must be a secret key (sk_...) or a restricted one (rk_...)"
             )
-        try:
-            extra = dict(connection.extra_dejson)
-        except (TypeError, ValueError):
-            raise self._wrong("its extra is not a JSON object") from None
+        extra = extra_of(
+            found, invalid=f"Airflow connection {self.conn_id!r}: its extra is not a JSON object"
+        )
         if unknown := extra.keys() - KNOWN:
             raise self._wrong(
                 f"extra {', '.join(sorted(unknown))} is not known; known: {', '.join(sorted(KNOWN))}"

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import stripe
+
+from cp_ops.hooks.rate_limit import Backoff, retry_after
 from cp_ops.runtime.errors import RemoteConnectionLostError, translate
 
 if TYPE_CHECKING:
@@ -29,10 +31,8 @@ PAGE = 100
 """Objects per page, Stripe's most (docs.stripe.com/api/pagination)."""
 POST_RETRIES = 0
 """How often stripe-python may send a post again by itself."""
-PATIENCE = 6
-"""How often a call that was answered 429 is made again."""
-SLOWEST = 30.0
-"""Seconds; the longest pause before it is."""
+SLOW_DOWN = Backoff(attempts=7, first=0.5, longest=30.0, jitter=0.25)
+"""After an answer 429. A longer Retry-After is cut to the longest pause."""
 TOO_MANY, CONFLICT, SERVER_ERROR = 429, 409, 500
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 ID_PLACE = 3
@@ -74,8 +74,6 @@ class StripeApi:
         timeout: float = 80.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        import stripe
-
         self.calls = 0
         self._limiter = limiter
         self._sleep = sleep
@@ -95,8 +93,6 @@ class StripeApi:
         :raises RemoteRefusedError: when Stripe refuses the key, its permissions or the request.
         :raises RemoteUnavailableError: when Stripe does not answer; a list that broke off is never a short list.
         """
-        import stripe
-
         after: Document = {}
         while True:
             try:
@@ -112,8 +108,6 @@ class StripeApi:
 
     def get(self, resource: str, object_id: str, *, expand: tuple[str, ...] = ()) -> Document | None:
         """Give one object, or None where Stripe says that there is none (404, resource_missing)."""
-        import stripe
-
         doing = f"Stripe, GET {resource}/{{id}}"
         try:
             return self._get(f"/v1/{resource}/{object_id}", {"expand": list(expand)} if expand else {})
@@ -133,8 +127,6 @@ class StripeApi:
         :raises RemoteUnavailableError: when it did not happen: Stripe asked to slow down, again and again.
         :raises RemoteRefusedError: when it did not happen: the key or its permissions were refused.
         """
-        import stripe
-
         options = {"idempotency_key": idempotency_key, "max_network_retries": POST_RETRIES}
         doing = f"Stripe, {endpoint_name('POST', path)}"
         self._maybe_done = False
@@ -161,7 +153,9 @@ class StripeApi:
     ) -> tuple[Any, int, Mapping[str, str]]:
         """Send one request when its turn has come; one that is answered 429 is sent again, later."""
         endpoint = endpoint_name(method, url)
-        for attempt in range(PATIENCE + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             self._limiter.wait(endpoint)
             self.calls += 1
             try:
@@ -170,12 +164,11 @@ class StripeApi:
                 self._maybe_done = True
                 raise
             self._maybe_done = self._maybe_done or _maybe_done(answer[1])
-            if answer[1] != TOO_MANY or attempt == PATIENCE:
-                break
-            pause = retry_after(answer[2], attempt)
+            if answer[1] != TOO_MANY or attempt >= SLOW_DOWN.attempts:
+                return answer
+            pause = pause_after(answer[2], attempt)
             log.info("Stripe asks to slow down (%s); again in %.1f s", endpoint, pause)
             self._sleep(pause)
-        return answer
 
 
 def _maybe_done(status: int) -> bool:
@@ -183,12 +176,10 @@ def _maybe_done(status: int) -> bool:
     return status >= SERVER_ERROR or status in (0, CONFLICT)
 
 
-def retry_after(headers: Mapping[str, str], attempt: int) -> float:
-    """Give the seconds to wait after a 429: what Retry-After says, else twice as long each time, with jitter."""
-    given = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
-    if given is not None and re.fullmatch(r"\d+(\.\d+)?", given.strip()):
-        return min(float(given), SLOWEST)
-    return float(min(0.5 * 2**attempt, SLOWEST) * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+def pause_after(headers: Mapping[str, str], attempt: int) -> float:
+    """Give the seconds to wait after a 429: what Retry-After says, within reason, else what the backoff says."""
+    asked = retry_after(headers)
+    return SLOW_DOWN.pause(attempt) if asked is None else min(asked, SLOW_DOWN.longest)
 
 
 def endpoint_name(method: str, url: str) -> str:
@@ -201,7 +192,6 @@ def endpoint_name(method: str, url: str) -> str:
 
 def _patient_client(request: Callable[..., Any], timeout: float) -> Any:
     """Build stripe-python's HTTP client with our own way to send one request beneath its network retries."""
-    import stripe
 
     class PatientClient(stripe.RequestsClient):
         def request(

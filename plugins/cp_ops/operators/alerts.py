@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from email.message import EmailMessage
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cp_ops.operators.outcomes import TaskOutcome
+from cp_ops.operators.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +24,6 @@ def report_failure(context: Context) -> None:
     The message names the DAG, the run, the outcome's counts and the run's page; the reasons are in the log. A channel
     that does not work is logged and does not hide the failure.
     """
-    from cp_ops.operators.base import load_settings
-
     ti = context["ti"]
     title = f"{ti.dag_id}.{ti.task_id} failed"
     text = f"{title}\nrun: {ti.run_id}\nattempt: {ti.try_number}\n{_counts(context)}\n{ti.log_url}"
@@ -42,27 +44,19 @@ def report_failure(context: Context) -> None:
 
 
 def _counts(context: Context) -> str:
-    outcome: Any = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key="outcome")
-    if not isinstance(outcome, dict):
+    outcome = TaskOutcome.of_task(context, context["ti"].task_id)
+    if outcome is None:
         return "no outcome: the task did not reach its job"
-    names = ("planned", "done", "skipped", "failed")
-    return "outcome: " + " ".join(f"{name}={outcome.get(name)}" for name in names)
+    return f"outcome: planned={outcome.planned} done={outcome.done} skipped={outcome.skipped} failed={outcome.failed}"
 
 
 def _connection_exists(conn_id: str) -> bool:
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
+    from cp_ops.hooks.connections import optional_connection
 
-    try:
-        BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        return False
-    return True
+    return optional_connection(conn_id) is not None
 
 
 def _mail(recipient: str, sender: str, title: str, text: str) -> None:
-    from email.message import EmailMessage
-
     from cp_ops.hooks.mail import SmtpServer
 
     message = EmailMessage()

@@ -1,36 +1,33 @@
-"""The operator that every command's operator is: options in, outcome out, one path."""
+"""The operator that every command's operator is: options in, outcome out, one path.
+
+A DAG file is parsed every few seconds, a task runs once. So this module, and the modules of the operators beside it, import
+what a DAG's form needs and no more. A class names its job as text; `execute` resolves it, and with it the job's drivers.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
-from contextlib import suppress
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator, conf
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from cp_ops.operators.links import OperationsLink
-from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, SettingError
-from cp_ops.runtime.lease import Identity
+from cp_ops.operators.settings import load_settings
+from cp_ops.runtime.errors import AlreadyRunningError, OptionsError
 from cp_ops.runtime.outcome import Outcome
-from cp_ops.runtime.process import die_with, maker_of
-from cp_ops.runtime.runner import run_job
-from cp_ops.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from airflow.sdk import Context
 
     from cp_ops.runtime.job import Job
     from cp_ops.runtime.options import JobOptions
+    from cp_ops.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
-
-SECTION = "cp_ops"
-PROGRESS_KEY = "progress"
-"""Where a running task shows how far it is: Task State Store, in the UI."""
 
 
 class JobOperator(BaseOperator):
@@ -39,11 +36,19 @@ class JobOperator(BaseOperator):
     The options are the DAG run's params; what the run gives beyond the documented options is refused. The task returns
     the outcome as XCom, fails when any row failed, and is skipped when another run of the command holds the lease.
 
+    A subclass names the job. It overrides `build` where the job takes clients, and `conclude` where more follows from the
+    outcome. It keeps nothing on itself beyond the arguments of its constructor.
+
+    :cvar job: where the job's class is, such as ``cp_ops.crm.stale_deals.job:CheckStaleDeals``.
+    :cvar command: the job's command.
+    :cvar options: the job's options.
     :param fixed_options: options that this task sets itself, whatever the params say.
     :param app_conn_id: connection to the application's database.
     """
 
-    job_class: ClassVar[type[Job[Any]]]
+    job: ClassVar[str]
+    command: ClassVar[str]
+    options: ClassVar[type[JobOptions]]
     operator_extra_links = (OperationsLink(),)
     ui_color = "#e8f0f2"
 
@@ -54,27 +59,34 @@ class JobOperator(BaseOperator):
         self.fixed_options = dict(fixed_options or {})
         self.app_conn_id = app_conn_id
 
-    def job(self, settings: Settings) -> Job[Any]:  # noqa: ARG002 - for subclasses
-        """Build the job with its clients."""
-        return self.job_class()
+    def build(self, job: Any, context: Context, settings: Settings) -> Job[Any]:  # noqa: ARG002 - for subclasses
+        """Make the job with its clients.
+
+        :param job: the class that `job` names.
+        """
+        made: Job[Any] = job()
+        return made
+
+    def conclude(self, context: Context, job: Any, outcome: Outcome) -> None:
+        """Do what follows when the job has run and no row failed; nothing, unless a subclass says otherwise.
+
+        :param job: what `build` made, for what it has to show.
+        """
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the job once."""
-        _tie_to_worker()
-        options = self._options(context)
+        from cp_ops.operators import task
+
+        task.tie_to_worker()
+        options = self.parse_options(context)
         settings = load_settings()
-        job = self.job(settings)
-        outcome = Outcome(job.command, options.dry_run)
+        job = self.build(resolve_name(self.job), context, settings)
+        outcome = Outcome(self.command, options.dry_run)
+        database = task.database(
+            self.app_conn_id, context, timeout=self.execution_timeout or task.LONGEST_STATEMENT
+        )
         try:
-            run_job(
-                job,
-                options,
-                connect=self._database(context).connect,
-                settings=settings,
-                identity=_identity(context),
-                outcome=outcome,
-                on_progress=_progress(context),
-            )
+            task.run(job, options, outcome, context, connect=database.connect, settings=settings)
         except AlreadyRunningError as error:
             raise AirflowSkipException(str(error)) from None
         except OptionsError as error:
@@ -82,60 +94,15 @@ class JobOperator(BaseOperator):
         finally:
             context["ti"].xcom_push(key="outcome", value=outcome.as_dict())
             log.info("%s", outcome.line())
+        self.conclude(context, job, outcome)
         return outcome.as_dict()
 
-    def _options(self, context: Context) -> JobOptions:
+    def parse_options(self, context: Context) -> JobOptions:
+        """Check what the run was given.
+
+        :raises AirflowFailException: naming the command and the first wrong option.
+        """
         try:
-            return self.job_class.options.parse({**context["params"], **self.fixed_options})
+            return self.options.parse({**context["params"], **self.fixed_options})
         except OptionsError as error:
-            raise AirflowFailException(f"{self.job_class.command}: {error}") from None
-
-    def _database(self, context: Context) -> Any:
-        from cp_ops.hooks.application_db import ApplicationDbHook
-
-        ti = context["ti"]
-        timeout = self.execution_timeout.total_seconds() if self.execution_timeout else 3600
-        return ApplicationDbHook(
-            self.app_conn_id, application_name=f"{ti.dag_id}/{ti.run_id}", statement_timeout=timeout
-        )
-
-
-def load_settings() -> Settings:
-    """Read section [cp_ops] of Airflow's configuration.
-
-    :raises AirflowFailException: naming the setting that is wrong.
-    """
-    try:
-        return Settings.load(lambda name: conf.get(SECTION, name, fallback=None), os.environ)
-    except SettingError as error:
-        raise AirflowFailException(str(error)) from None
-
-
-def _identity(context: Context) -> Identity:
-    ti, run = context["ti"], context["dag_run"]
-    return Identity(
-        holder=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}",
-        attempt=ti.try_number,
-        requested_by=getattr(run, "triggering_user_name", None) or run.run_type.value,
-    )
-
-
-def _progress(context: Context) -> Callable[[str], None]:
-    def show(text: str) -> None:
-        with suppress(Exception):  # shown for convenience: never a reason to stop a run
-            context["task_state_store"].set(PROGRESS_KEY, text)
-
-    return show
-
-
-def _tie_to_worker() -> None:
-    """Die with the worker, except under `dag.test()`, where the task runs inside the caller's own process.
-
-    The worker is the process that made the socket pair between it and the task, just before it forked: the parent's pid
-    may be another one by now, when the worker was killed while the task's process was still parsing the DAG file.
-    """
-    from airflow.sdk.execution_time import task_runner
-
-    comms: Any = getattr(task_runner, "SUPERVISOR_COMMS", None)
-    if comms is not None and not type(comms).__name__.startswith("InProcess"):
-        die_with(maker_of(comms.socket) or os.getppid())
+            raise AirflowFailException(f"{self.command}: {error}") from None

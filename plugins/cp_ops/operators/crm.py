@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from cp_ops.crm.stale_deals.job import CheckStaleDeals
+from cp_ops.crm.stale_deals.options import CheckStaleDealsOptions
 from cp_ops.operators.base import JobOperator
 
 
 class CheckStaleDealsOperator(JobOperator):
     """Mark deals without activity as stale, and alert their owners and teams."""
 
-    job_class = CheckStaleDeals
+    job = "cp_ops.crm.stale_deals.job:CheckStaleDeals"
+    command = "check_stale_deals"
+    options = CheckStaleDealsOptions

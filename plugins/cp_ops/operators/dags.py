@@ -6,10 +6,20 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, ExceptionRetryPolicy, Param, RetryAction, RetryRule, conf
+from airflow.sdk import (
+    DAG,
+    AssetAny,
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+)
 
 from cp_ops.operators.alerts import report_failure
-from cp_ops.runtime.errors import Verdict, all_errors
+from cp_ops.operators.settings import schedule_timezone
+from cp_ops.runtime.errors import CpOpsError, Verdict, all_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +49,11 @@ class Tag(StrEnum):
 
 
 def retry_policy() -> ExceptionRetryPolicy:
-    """Turn the error table into Airflow's: what it does not list fails at once."""
+    """Turn the error table into Airflow's: what it does not list fails at once.
+
+    The rules are those of `runtime.errors` only. Airflow matches subclasses, too, and a domain's own errors mean what
+    their bases mean, so that a DAG says the same whichever domains its process has loaded.
+    """
     actions = {
         Verdict.RETRY: RetryAction.RETRY,
         Verdict.FAIL: RetryAction.FAIL,
@@ -53,6 +67,7 @@ def retry_policy() -> ExceptionRetryPolicy:
             reason=(error.__doc__ or "").splitlines()[0],
         )
         for error in all_errors()
+        if error.__module__ == CpOpsError.__module__
     ]
     return ExceptionRetryPolicy(rules=rules, default=RetryAction.FAIL)
 
@@ -85,10 +100,7 @@ def ops_dag(  # noqa: PLR0913 - keywords of one declaration
     :param waits: how long a run may wait for a person, besides.
     :param max_active_runs: more than one only where runs are about different subjects and the lease keeps them apart.
     """
-    timezone = conf.get("cp_ops", "timezone", fallback="UTC")
-    from airflow.sdk import AssetAny, AssetOrTimeSchedule, CronTriggerTimetable
-
-    cron = CronTriggerTimetable(schedule, timezone=timezone) if schedule else None
+    cron = CronTriggerTimetable(schedule, timezone=schedule_timezone()) if schedule else None
     return DAG(
         dag_id,
         schedule=AssetOrTimeSchedule(timetable=cron, assets=AssetAny(*after)) if cron and after else cron,

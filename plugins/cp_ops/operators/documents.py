@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.documents.reconciliation.job import ReconcileS3
+from typing_extensions import override
+
+from cp_ops.documents.reconciliation.options import ReconcileS3Options
 from cp_ops.operators.base import JobOperator
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from cp_ops.documents.reconciliation.job import ReconcileS3
     from cp_ops.runtime.settings import Settings
 
 
@@ -30,17 +35,19 @@ class ReconcileS3Operator(JobOperator):
     :param kms_conn_id: connection whose password is the application's LOCAL_KMS_MASTER_KEY.
     """
 
-    job_class = ReconcileS3
+    job = "cp_ops.documents.reconciliation.job:ReconcileS3"
+    command = "reconcile_s3"
+    options = ReconcileS3Options
 
     def __init__(self, *, s3_conn_id: str = "cp_s3", kms_conn_id: str = "cp_kms", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.s3_conn_id = s3_conn_id
         self.kms_conn_id = kms_conn_id
 
-    def job(self, settings: Settings) -> ReconcileS3:
-        """Build the job with its clients."""
+    @override
+    def build(self, job: type[ReconcileS3], context: Context, settings: Settings) -> ReconcileS3:
         from cp_ops.hooks.kms import field_encryption
-        from cp_ops.hooks.object_store import S3ObjectStore
+        from cp_ops.hooks.s3 import S3
 
         encryption = field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
-        return ReconcileS3(S3ObjectStore(self.s3_conn_id), encryption)
+        return job(S3(self.s3_conn_id), encryption)

@@ -1,27 +1,38 @@
-"""Operators of the right to be forgotten: preview, a person's approval, execution; and the replay of the journal."""
+"""Operators of the right to be forgotten: preview, a person's approval, execution; and the replay of the journal.
+
+Apart from the other operators of privacy, as Airflow's approval is dear to import and no other DAG asks a person.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from typing_extensions import override
 
 from cp_ops.operators.base import JobOperator
-from cp_ops.privacy.erasure.job import ExecuteErasureRequest
-from cp_ops.privacy.replay.job import ReplayErasures
+from cp_ops.operators.outcomes import TaskOutcome
+from cp_ops.privacy.erasure.options import ExecuteErasureRequestOptions
+from cp_ops.privacy.replay.options import ReplayErasuresOptions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from cp_ops.privacy.erasure.objects import ObjectEraser
+    from cp_ops.privacy.erasure.job import ExecuteErasureRequest
+    from cp_ops.privacy.replay.job import ReplayErasures
     from cp_ops.runtime.field_encryption import FieldEncryption
+    from cp_ops.runtime.object_store import ObjectDeleter
+    from cp_ops.runtime.outcome import Outcome
     from cp_ops.runtime.settings import Settings
 
 PREVIEW = "preview"
 APPROVE = "approve"
 APPROVAL_TEXT = "approval_text"
 SHOWN_PLAN = "shown_plan"
+DELETING = "with the right to delete versions of ConsultantPro's objects"
+"""What the connection to S3 is for, in the message that it is missing."""
 
 
 class ErasureOperator(JobOperator):
@@ -38,39 +49,44 @@ class ErasureOperator(JobOperator):
         self.s3_conn_id = s3_conn_id
         self.kms_conn_id = kms_conn_id
 
-    def clients(self, settings: Settings) -> tuple[ObjectEraser, FieldEncryption]:
-        """Build what deletes objects, and what reads their encrypted locations."""
+    def clients(self, settings: Settings) -> tuple[ObjectDeleter, FieldEncryption]:
+        """Make what deletes objects, and what reads their encrypted locations.
+
+        A job asks for them once it has an object to delete, so that an erasure without any needs no key.
+        """
         from cp_ops.hooks.kms import field_encryption
-        from cp_ops.hooks.object_eraser import S3ObjectEraser
+        from cp_ops.hooks.s3 import S3
 
         encryption = field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
-        return S3ObjectEraser(self.s3_conn_id), encryption
+        return S3(self.s3_conn_id, purpose=DELETING), encryption
 
 
 class PreviewErasureOperator(ErasureOperator):
     """Show what an erasure request covers, and stop where something forbids it. Writes nothing."""
 
-    job_class = ExecuteErasureRequest
+    job = "cp_ops.privacy.erasure.job:ExecuteErasureRequest"
+    command = "execute_erasure_request"
+    options = ExecuteErasureRequestOptions
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(fixed_options={"dry_run": True}, **kwargs)
 
-    def job(self, settings: Settings) -> ExecuteErasureRequest:
-        """Build the job; keep it for what it has to show."""
-        self._job = ExecuteErasureRequest(lambda: self.clients(settings))
-        return self._job
+    @override
+    def build(
+        self, job: type[ExecuteErasureRequest], context: Context, settings: Settings
+    ) -> ExecuteErasureRequest:
+        return job(partial(self.clients, settings))
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Preview, then hand the text on to the approval.
+    @override
+    def conclude(self, context: Context, job: ExecuteErasureRequest, outcome: Outcome) -> None:
+        """Hand the text on to the approval.
 
         :raises AirflowFailException: when the run is a real one and the erasure is blocked.
         """
-        outcome = super().execute(context)
-        context["ti"].xcom_push(key=APPROVAL_TEXT, value=self._job.approval_text)
-        if self._job.blockers and not context["params"]["dry_run"]:
-            named = ", ".join(f"{name} ({rows})" for name, rows in self._job.blockers.items())
+        context["ti"].xcom_push(key=APPROVAL_TEXT, value=job.approval_text)
+        if job.blockers and not context["params"]["dry_run"]:
+            named = ", ".join(f"{name} ({rows})" for name, rows in job.blockers.items())
             raise AirflowFailException(f"the erasure is blocked by {named}: nothing was changed")
-        return outcome
 
 
 class ApproveErasureOperator(ApprovalOperator):
@@ -90,43 +106,56 @@ class ApproveErasureOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask, unless there is nothing to ask; remember which plan was shown."""
-        outcome = context["ti"].xcom_pull(task_ids=PREVIEW, key="outcome")
         if context["params"]["dry_run"]:
             raise AirflowSkipException("a dry run ends with the preview")
-        if not outcome["plan"]:
-            raise AirflowSkipException("nothing to do: " + ", ".join(outcome["reasons"]))
+        preview = TaskOutcome.of_task(context, PREVIEW)
+        if preview is None:
+            raise AirflowFailException(f"task {PREVIEW} left no outcome: run the whole DAG again")
+        if not preview.plan:
+            raise AirflowSkipException("nothing to do: " + ", ".join(preview.reasons))
         if not context["params"]["confirm"]:
             self.log.info("confirm is off: nobody is asked")
             return None
-        context["ti"].xcom_push(key=SHOWN_PLAN, value=outcome["plan"])
+        context["ti"].xcom_push(key=SHOWN_PLAN, value=preview.plan)
         return super().execute(context)
 
 
 class ExecuteErasureOperator(ErasureOperator):
     """Erase what was approved: refuses when the data changed since, searches afterwards, stores the result."""
 
-    job_class = ExecuteErasureRequest
+    job = "cp_ops.privacy.erasure.job:ExecuteErasureRequest"
+    command = "execute_erasure_request"
+    options = ExecuteErasureRequestOptions
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Erase under the approved plan.
 
         :raises AirflowFailException: when a person had to be asked and no plan was shown to any.
         """
-        self._approved_plan = context["ti"].xcom_pull(task_ids=APPROVE, key=SHOWN_PLAN)
-        if context["params"]["confirm"] and not self._approved_plan:
+        if context["params"]["confirm"] and not _shown_plan(context):
             raise AirflowFailException("no plan was approved: run the whole DAG again")
         return super().execute(context)
 
-    def job(self, settings: Settings) -> ExecuteErasureRequest:
-        """Build the job with its clients."""
-        return ExecuteErasureRequest(lambda: self.clients(settings), approved_plan=self._approved_plan)
+    @override
+    def build(
+        self, job: type[ExecuteErasureRequest], context: Context, settings: Settings
+    ) -> ExecuteErasureRequest:
+        return job(partial(self.clients, settings), approved_plan=_shown_plan(context))
+
+
+def _shown_plan(context: Context) -> str | None:
+    """Give the hash of the plan that a person was shown; None when nobody was asked."""
+    plan: str | None = context["ti"].xcom_pull(task_ids=APPROVE, key=SHOWN_PLAN)
+    return plan
 
 
 class ReplayErasuresOperator(ErasureOperator):
     """Erase again, after a backup was restored, what the journal says was erased."""
 
-    job_class = ReplayErasures
+    job = "cp_ops.privacy.replay.job:ReplayErasures"
+    command = "replay_erasures"
+    options = ReplayErasuresOptions
 
-    def job(self, settings: Settings) -> ReplayErasures:
-        """Build the job with its clients."""
-        return ReplayErasures(lambda: self.clients(settings))
+    @override
+    def build(self, job: type[ReplayErasures], context: Context, settings: Settings) -> ReplayErasures:
+        return job(partial(self.clients, settings))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from airflow.sdk import BaseOperatorLink, conf
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -20,8 +21,9 @@ class OperationsLink(BaseOperatorLink):
 
     name = "Runs and findings"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
+    @override
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Give the operations page of the task's command."""
-        command = getattr(getattr(operator, "job_class", None), "command", operator.task_id)
+        command = getattr(operator, "command", operator.task_id)
         base = conf.get("api", "base_url", fallback="").rstrip("/")
         return f"{base}{PREFIX}/?{urlencode({'command': command})}"

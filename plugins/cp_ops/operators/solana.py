@@ -5,26 +5,27 @@ They run in Airflow's pool `solana_rpc` (include/pools.json), so that together t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from typing_extensions import override
 
 from cp_ops.operators.base import JobOperator
+from cp_ops.operators.outcomes import TaskOutcome
 from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.outcome import ALREADY_RUNNING, Outcome
-from cp_ops.solana.announcing.job import AnnouncePayments
-from cp_ops.solana.job import CloseExpiredPayments, CloseExpiredWallets, RecheckPayments, SendFunds
+from cp_ops.solana.announcing.options import AnnouncePaymentsOptions
+from cp_ops.solana.options import CloseWalletsOptions, RecheckOptions, SolanaOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
 
-    from cp_ops.runtime.job import Job
     from cp_ops.runtime.options import JobOptions
     from cp_ops.runtime.settings import Settings
-    from cp_ops.solana.announcing.job import PaymentEvent
+    from cp_ops.solana.announcing.job import AnnouncePayments, PaymentEvent
     from cp_ops.solana.wallet_job import WalletJob
 
 POOL = "solana_rpc"
@@ -45,8 +46,6 @@ class SolanaWalletOperator(JobOperator):
     :param shared_options: the options of the whole DAG, when they are more than this command's own.
     """
 
-    job_class: ClassVar[type[WalletJob]]
-
     def __init__(
         self,
         *,
@@ -64,27 +63,27 @@ class SolanaWalletOperator(JobOperator):
         try:
             self._require_earlier_steps(context)
         except AirflowSkipException:
-            outcome = Outcome(self.job_class.command, bool(context["params"].get("dry_run")))
+            outcome = Outcome(self.command, bool(context["params"].get("dry_run")))
             outcome.skip(ALREADY_RUNNING)
             context["ti"].xcom_push(key="outcome", value=outcome.as_dict())
             raise
         return super().execute(context)
 
-    def job(self, settings: Settings) -> Job[Any]:  # noqa: ARG002 - the base's signature
-        """Build the job with its client; a wrong connection ends the task before the first call."""
-        from cp_ops.hooks.solana_rpc import SolanaRpc, connect
+    @override
+    def build(self, job: type[WalletJob], context: Context, settings: Settings) -> WalletJob:
+        from cp_ops.hooks.solana_rpc import SolanaRpc, configuration_of
 
-        return self.job_class(connect(self.solana_conn_id), SolanaRpc)
+        return job(configuration_of(self.solana_conn_id), SolanaRpc)
 
-    def _options(self, context: Context) -> JobOptions:
+    @override
+    def parse_options(self, context: Context) -> JobOptions:
         if self.shared_options is None:
-            return super()._options(context)
-        own = self.job_class.options
+            return super().parse_options(context)
         try:
             shared = self.shared_options.parse({**context["params"], **self.fixed_options})
-            return own.parse({name: getattr(shared, name) for name in own.model_fields})
+            return self.options.parse({name: getattr(shared, name) for name in self.options.model_fields})
         except OptionsError as error:
-            raise AirflowFailException(f"{self.job_class.command}: {error}") from None
+            raise AirflowFailException(f"{self.command}: {error}") from None
 
     def _require_earlier_steps(self, context: Context) -> None:
         """Refuse to run after a step that could not run.
@@ -92,37 +91,45 @@ class SolanaWalletOperator(JobOperator):
         :raises AirflowFailException: naming that step and its error.
         """
         for task_id in sorted(self.upstream_task_ids):
-            outcome: Any = context["ti"].xcom_pull(task_ids=task_id, key="outcome")
-            if not isinstance(outcome, dict):
+            earlier = TaskOutcome.of_task(context, task_id)
+            if earlier is None:
                 raise AirflowFailException(f"not run: {task_id} could not run")
-            if ALREADY_RUNNING in outcome["reasons"]:
+            if ALREADY_RUNNING in earlier.reasons:
                 raise AirflowSkipException(f"not run: {task_id} is being run by somebody else")
-            if outcome["error"]:
-                raise AirflowFailException(f"not run: {task_id} stopped: {outcome['error']}")
+            if earlier.error:
+                raise AirflowFailException(f"not run: {task_id} stopped: {earlier.error}")
 
 
 class CloseExpiredPaymentsOperator(SolanaWalletOperator):
     """Let unpaid payments expire, accept those paid in time after all, and empty and close their wallets."""
 
-    job_class = CloseExpiredPayments
+    job = "cp_ops.solana.job:CloseExpiredPayments"
+    command = "close_expired_solana_payments_with_wallets"
+    options = SolanaOptions
 
 
 class SendFundsOperator(SolanaWalletOperator):
     """Send what is in one-time wallets to the receiver."""
 
-    job_class = SendFunds
+    job = "cp_ops.solana.job:SendFunds"
+    command = "send_solana_payments_from_one_time_wallets"
+    options = SolanaOptions
 
 
 class CloseExpiredWalletsOperator(SolanaWalletOperator):
     """Close expired wallets' token accounts, reclaim their rent, and look for funds that came late."""
 
-    job_class = CloseExpiredWallets
+    job = "cp_ops.solana.job:CloseExpiredWallets"
+    command = "close_expired_one_time_wallets_and_reclaim_funds"
+    options = CloseWalletsOptions
 
 
 class RecheckPaymentsOperator(SolanaWalletOperator):
     """Accept payments that the application has missed."""
 
-    job_class = RecheckPayments
+    job = "cp_ops.solana.job:RecheckPayments"
+    command = "recheck_initiated_solana_payments"
+    options = RecheckOptions
 
 
 class AnnouncePaymentsOperator(JobOperator):
@@ -131,24 +138,19 @@ class AnnouncePaymentsOperator(JobOperator):
     :param webhook_conn_id: connection to the webhook; nothing is posted when it is not defined.
     """
 
-    job_class = AnnouncePayments
+    job = "cp_ops.solana.announcing.job:AnnouncePayments"
+    command = "cp_ops_announce_solana_payments"
+    options = AnnouncePaymentsOptions
 
     def __init__(self, *, webhook_conn_id: str = "solana_webhook", **kwargs: Any) -> None:
         super().__init__(inlets=[ACCEPTED, EXPIRED], outlets=[EVENTS], **kwargs)
         self.webhook_conn_id = webhook_conn_id
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Run the job with this task's asset events."""
-        self._context = context
-        return super().execute(context)
-
-    def job(self, settings: Settings) -> AnnouncePayments:  # noqa: ARG002 - the base's signature
-        """Build the job."""
+    @override
+    def build(self, job: type[AnnouncePayments], context: Context, settings: Settings) -> AnnouncePayments:
         from cp_ops.hooks.payment_webhook import PaymentWebhook
 
-        return AnnouncePayments(
-            _TaskAssets(self._context), PaymentWebhook.of_connection(self.webhook_conn_id)
-        )
+        return job(_TaskAssets(context), PaymentWebhook.of_connection(self.webhook_conn_id))
 
 
 class _TaskAssets:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from cp_ops.operators.base import JobOperator
-from cp_ops.upkeep.housekeeping.job import Housekeeping
+from cp_ops.runtime.options import JobOptions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 
+LONGEST_MIGRATION_STATEMENT = timedelta(minutes=10)
+
 
 class HousekeepingOperator(JobOperator):
     """Remove the package's own old records."""
 
-    job_class = Housekeeping
+    job = "cp_ops.upkeep.housekeeping.job:Housekeeping"
+    command = "cp_ops_housekeeping"
+    options = JobOptions
 
 
 class MigrateOperator(BaseOperator):
@@ -34,13 +39,10 @@ class MigrateOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, str | None]:
         """Upgrade, and give the versions before and after."""
-        from cp_ops.hooks.application_db import ApplicationDbHook
+        from cp_ops.operators import task
         from cp_ops.runtime.migrations import upgrade
 
-        ti = context["ti"]
-        hook = ApplicationDbHook(
-            self.app_conn_id, application_name=f"{ti.dag_id}/{ti.run_id}", statement_timeout=600
-        )
-        before, after = upgrade(hook.connect)
+        database = task.database(self.app_conn_id, context, timeout=LONGEST_MIGRATION_STATEMENT)
+        before, after = upgrade(database.connect)
         log.info("schema cp_ops: %s -> %s", before or "none", after)
         return {"before": before, "after": after}

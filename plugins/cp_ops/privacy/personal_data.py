@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cp_ops.runtime.errors import CpOpsError
 from cp_ops.runtime.statements import INCLUDE
+from cp_ops.runtime.validation import first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -280,10 +281,8 @@ def _load(path: Path) -> PersonalDataMap:
     try:
         return PersonalDataMap.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise PersonalDataMapError(f"{path.name}: {where} {message}") from None
+        problem = first_problem(error)
+        raise PersonalDataMapError(f"{path.name}: {problem.path} {problem.message}") from None
 
 
 def read_catalogue(tx: Transaction) -> Catalogue:

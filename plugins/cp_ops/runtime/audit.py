@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -46,8 +48,6 @@ def record_run(
     :param counts: per firm what was done and found, such as ``{7: {"deleted": 12}}``; empty counts mean an uneventful
         run. Counts only: no personal data, no keys of objects.
     """
-    from psycopg.types.json import Jsonb
-
     firm_ids = sorted(counts)
     metadata: list[Any] = [
         Jsonb({"run": run_id, **{k: v for k, v in counts[f].items() if v}}) for f in firm_ids

@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row, kwargs_row
+
 from cp_ops.runtime.errors import translate
 from cp_ops.runtime.statements import ComposedStatement, statement_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    import psycopg
-    from psycopg import sql
 
     from cp_ops.runtime.outcome import Outcome
 
@@ -83,8 +85,6 @@ def transaction(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
     :raises CpOpsError: for what the driver raises, also at COMMIT, where deferred constraints are checked.
     """
-    import psycopg
-
     doing = "begin"
     try:
         with (
@@ -105,8 +105,6 @@ def translated(doing: str) -> Iterator[None]:
 
     :param doing: what was being done; the start of the message.
     """
-    import psycopg
-
     try:
         yield
     except psycopg.Error as error:
@@ -129,8 +127,6 @@ def ended_when_interrupted(connection: psycopg.Connection[Any]) -> Iterator[None
 
 def end_interrupted(connection: psycopg.Connection[Any]) -> None:
     """Cancel the statement that a connection is still executing, and close the connection: nothing of it commits."""
-    from psycopg.pq import TransactionStatus
-
     if connection.closed or connection.info.transaction_status is not TransactionStatus.ACTIVE:
         return
     try:
@@ -262,13 +258,9 @@ class Transaction:
         statement = statement_at(query, home=self._file)
         if not self._identifiers or statement.file != self._file:
             return str(statement), statement.text.encode()
-        from psycopg import sql
-
         names = {place: sql.Identifier(name) for place, name in self._identifiers.items()}
         return str(statement), sql.SQL(statement.text).format(**names)
 
 
 def _factory(row: Callable[..., Any] | None) -> Any:
-    from psycopg.rows import dict_row, kwargs_row
-
     return kwargs_row(row) if row else dict_row

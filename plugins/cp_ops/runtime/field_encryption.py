@@ -10,12 +10,11 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+from cryptography.fernet import Fernet, InvalidToken
 
 from cp_ops.runtime.errors import RowFailedError, SettingError
-
-if TYPE_CHECKING:
-    from cryptography.fernet import Fernet
 
 PREFIX = "enc::"
 
@@ -47,8 +46,6 @@ class LocalKms:
         self._fernet = lru_cache(maxsize=1_024)(self._derive)
 
     def _derive(self, key_id: str) -> Fernet:
-        from cryptography.fernet import Fernet
-
         digest = hashlib.sha256(self._master_key.encode() + key_id.encode()).digest()
         return Fernet(base64.urlsafe_b64encode(digest))
 
@@ -57,8 +54,6 @@ class LocalKms:
 
         :raises UndecryptableError: when the token is damaged or was made with another key.
         """
-        from cryptography.fernet import InvalidToken
-
         try:
             return self._fernet(key_id).decrypt(ciphertext).decode()
         except (InvalidToken, ValueError):  # ValueError: not ASCII before, or not UTF-8 after decryption

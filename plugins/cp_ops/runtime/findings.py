@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
 from cp_ops.runtime.outcome import FindingCounts
 
 if TYPE_CHECKING:
@@ -79,8 +81,6 @@ class FindingsLedger:
 
     def saw(self, findings: Iterable[Finding]) -> int:
         """Stage findings; gives how many."""
-        from psycopg.types.json import Jsonb
-
         return self._tx.copy(
             "runtime/stage_seen_findings",
             (

@@ -11,12 +11,18 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from alembic.command import upgrade as alembic_upgrade
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
 from cp_ops.runtime.statements import INCLUDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import psycopg
 
 HEAD = "0007"
 """The version that this package works with: the newest file in include/migrations/versions."""
@@ -29,11 +35,6 @@ def upgrade(connect: Callable[[], psycopg.Connection[Any]]) -> tuple[str | None,
 
     :param connect: opens a connection whose role may create schema cp_ops, or owns it.
     """
-    from alembic.command import upgrade as alembic_upgrade
-    from alembic.config import Config
-    from alembic.runtime.migration import MigrationContext
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.pool import NullPool
 
     def creator() -> psycopg.Connection[Any]:
         connection = connect()
@@ -62,8 +63,6 @@ def main(arguments: list[str]) -> int:
     if arguments != ["upgrade"] or not dsn:
         sys.stderr.write("usage: CP_OPS_DSN=postgresql://... python -m cp_ops.runtime.migrations upgrade\n")
         return 2
-    import psycopg
-
     before, after = upgrade(lambda: psycopg.connect(dsn))
     sys.stdout.write(f"schema cp_ops: {before or 'none'} -> {after}\n")
     return 0

@@ -53,3 +53,16 @@ class ObjectStore(Protocol):
     def sha256(self, bucket: str, key: str) -> str | None:
         """Give the hex SHA-256 that the store keeps of an object's whole content; None when it keeps none."""
         ...
+
+
+class ObjectDeleter(Protocol):
+    """Deletes objects for good. Errors are those of `cp_ops.runtime.errors` and name the bucket, never a key."""
+
+    calls: int
+
+    def delete_versions(self, bucket: str, key: str) -> int:
+        """Delete every version and delete marker of one key; gives how many there were.
+
+        Deleting again converges: a key of which nothing is left gives 0.
+        """
+        ...

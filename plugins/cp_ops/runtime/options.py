@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cp_ops.runtime.errors import OptionsError
+from cp_ops.runtime.validation import first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,15 +58,15 @@ class JobOptions(BaseModel):
 
     @classmethod
     def _explain(cls, error: ValidationError) -> OptionsError:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        field = str(problem["loc"][0]) if problem["loc"] else "options"
-        if problem["type"] == "extra_forbidden":
+        problem = first_problem(error)
+        field = problem.field or "options"
+        if problem.kind == "extra_forbidden":
             near = difflib.get_close_matches(field, cls.model_fields, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Known options: {', '.join(cls.model_fields)}"
             return OptionsError(field, "unknown option", hint)
         description = cls.model_fields[field].description if field in cls.model_fields else ""
-        message = problem["msg"].removeprefix("Value error, ")
-        return OptionsError(field, message[:1].lower() + message[1:], description or "")
+        message = problem.message[:1].lower() + problem.message[1:]
+        return OptionsError(field, message, description or "")
 
     @classmethod
     def param_schemas(cls) -> dict[str, dict[str, Any]]:
@@ -90,36 +91,46 @@ class FirmOptions(JobOptions):
     )
 
 
+NOT_A_KEYWORD = frozenset({"type", "default", "title", "description", "const", "personal"})
+"""What pydantic says of an alternative and the param says elsewhere, or not at all."""
+OF_THE_FORM = frozenset({"examples", "section", "values_display", "format"})
+"""What an option says to the trigger form."""
+
+
 def _param(name: str, schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
     prop = dict(schema["properties"][name])
     alternatives = [_resolve(option, schema) for option in prop.pop("anyOf", [])] or [_resolve(prop, schema)]
+    types = [option.get("type", "string") for option in alternatives]
     param: dict[str, Any] = {"title": prop.get("title", name), "description": prop.get("description", "")}
-    types: list[str] = []
-    for option in alternatives:
-        option = {**option}  # noqa: PLW2901 - a copy, so that the model's cached schema stays as it is
-        kind = option.pop("type", "string")
-        types.append(kind)
+    for option, kind in zip(alternatives, types, strict=True):
         if kind != "null":
-            param.update(
-                {
-                    k: v
-                    for k, v in option.items()
-                    if k not in ("default", "title", "description", "const", "personal")
-                }
-            )
-            if "enum" not in param and "const" in option:
-                param["enum"] = [option["const"]]
-    param.update({k: v for k, v in prop.items() if k in ("examples", "section", "values_display", "format")})
-    param["type"] = ["null", *(t for t in types if t != "null")] if "null" in types else types[0]
-    if "null" in types and "enum" in param:
-        param["enum"] = [None, *param["enum"]]
-        param.setdefault("values_display", {})["null"] = "(empty)"
+            param |= _keywords(option)
+    param |= {k: v for k, v in prop.items() if k in OF_THE_FORM}
+    param["type"] = types[0]
+    if "null" in types:
+        _admit_empty(param, [kind for kind in types if kind != "null"])
     if not required:
         param["default"] = prop.get("default")
     if param.get("default") == "":
         # The trigger form takes a text without null as required, and does not start a run while it is empty.
         param |= {"default": None, "type": ["null", "string"]}
     return param
+
+
+def _keywords(option: dict[str, Any]) -> dict[str, Any]:
+    """Give an alternative's JSON schema keywords; a literal is an enum of one."""
+    keywords = {k: v for k, v in option.items() if k not in NOT_A_KEYWORD}
+    if "const" in option:
+        keywords.setdefault("enum", [option["const"]])
+    return keywords
+
+
+def _admit_empty(param: dict[str, Any], types: list[str]) -> None:
+    """Let the form leave a param empty; null comes first, as the form understands no other order."""
+    param["type"] = ["null", *types]
+    if "enum" in param:
+        param["enum"] = [None, *param["enum"]]
+        param.setdefault("values_display", {})["null"] = "(empty)"
 
 
 def _resolve(option: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -45,8 +47,6 @@ def enqueue(tx: Transaction, mails: Sequence[Mail], *, run_id: int, sender: str)
 
     :param sender: the From address, setting `default_from_email`.
     """
-    from psycopg.types.json import Jsonb
-
     if not mails:
         return 0
     columns: dict[str, list[Any]] = {

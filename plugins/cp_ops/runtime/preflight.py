@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cp_ops.runtime.errors import PreflightError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from cp_ops.runtime.database import Transaction
@@ -56,33 +56,45 @@ def inspect(tx: Transaction, command: str, needs: Sequence[Table]) -> Session:
     facts = tx.one("session_facts")
     assert facts is not None
     rows = tx.rows("needed_columns", **_arrays(needs))
-    missing = {row["table_name"] for row in rows if row["table_missing"]}
+    role: str = facts["role"]
     optional = {table.name for table in needs if table.optional}
-    problems = [f"table {name} is missing" for name in sorted(missing - optional)]
-    problems += [
-        f"column {row['table_name']}.{row['column_name']} is missing"
-        for row in rows
-        if row["column_missing"] and not row["table_missing"]
-    ]
-    problems += sorted(
-        {
-            f"role {facts['role']} lacks {', '.join(row['lacking'])} on {row['table_name']}"
-            for row in rows
-            if row["lacking"]
-        }
-    )
-    guarded = sorted({row["table_name"] for row in rows if row["guarded"]})
-    hidden = sorted({row["table_name"] for row in rows if row["guarded"] and not row["follows_setting"]})
-    problems += [
-        f"row-level security hides rows of {name} from role {facts['role']}, and its policy does not follow "
-        "app.current_firm_id: give the role BYPASSRLS"
-        for name in hidden
+    missing = {row["table_name"] for row in rows if row["table_missing"]}
+    problems = [
+        *(f"table {name} is missing" for name in sorted(missing - optional)),
+        *_missing_columns(rows),
+        *_lacking_privileges(rows, role),
+        *_hidden_rows(rows, role),
     ]
     if problems:
         raise PreflightError(f"{command} cannot run on this database: " + "; ".join(problems))
     return Session(
-        now=facts["now"], role=facts["role"], guarded=bool(guarded), missing=frozenset(missing & optional)
+        now=facts["now"],
+        role=role,
+        guarded=any(row["guarded"] for row in rows),
+        missing=frozenset(missing & optional),
     )
+
+
+def _missing_columns(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        if row["column_missing"] and not row["table_missing"]:
+            yield f"column {row['table_name']}.{row['column_name']} is missing"
+
+
+def _lacking_privileges(rows: Iterable[Mapping[str, Any]], role: str) -> list[str]:
+    lacking = {(row["table_name"], ", ".join(row["lacking"])) for row in rows if row["lacking"]}
+    return sorted(f"role {role} lacks {privileges} on {table}" for table, privileges in lacking)
+
+
+def _hidden_rows(rows: Iterable[Mapping[str, Any]], role: str) -> Iterator[str]:
+    # A policy that follows the setting shows a firm's rows to a transaction of that firm. Any other policy would hide
+    # rows without an error, and the run would take what it sees for all there is.
+    hidden = {row["table_name"] for row in rows if row["guarded"] and not row["follows_setting"]}
+    for name in sorted(hidden):
+        yield (
+            f"row-level security hides rows of {name} from role {role}, and its policy does not follow "
+            "app.current_firm_id: give the role BYPASSRLS"
+        )
 
 
 def _arrays(needs: Iterable[Table]) -> dict[str, list[str]]:

@@ -7,6 +7,8 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
 from cp_ops.runtime.database import Transaction, end_interrupted, ended_when_interrupted, transaction
 from cp_ops.runtime.errors import (
     AlreadyRunningError,
@@ -122,8 +124,6 @@ def _run(
 
 
 def _finish(tx: Transaction, lease: Lease, outcome: Outcome, state: RunState) -> None:
-    from psycopg.types.json import Jsonb
-
     if tx.connection.broken:
         log.error("%s: connection lost, the run's record stays open until its lease expires", outcome.command)
         return
@@ -173,8 +173,6 @@ def _acquire(
     connect: Callable[[], psycopg.Connection[Any]],
     ttl: int,
 ) -> Lease:
-    from psycopg.types.json import Jsonb
-
     try:
         return acquire(tx, beginning, connect=connect, ttl=ttl)
     except (AlreadyRunningError, EarlierAttemptRunningError) as error:
@@ -191,8 +189,6 @@ def _acquire(
 
 def _beginning(job: Job[Any], options: JobOptions, identity: Identity) -> dict[str, Any]:
     """Give what a run's row holds from the start."""
-    from psycopg.types.json import Jsonb
-
     return {
         "command": job.command,
         "scope": job.scope(options),

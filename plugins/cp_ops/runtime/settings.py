@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cp_ops.runtime.errors import SettingError
 from cp_ops.runtime.money import Money, parse_limits
+from cp_ops.runtime.validation import first_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -244,8 +245,17 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            raise SettingError(str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")) from None
+            problem = first_problem(error)
+            raise SettingError(problem.field, problem.message) from None
+
+    @classmethod
+    def load_timezone(cls, get: Callable[[str], str | None]) -> str:
+        """Read the one setting that a DAG file needs, whatever the others are.
+
+        :param get: as for `load`.
+        :raises SettingError: when it is not an IANA time zone.
+        """
+        return cls.load(lambda name: get(name) if name == "timezone" else None, {}).timezone
 
     def require(self, name: str, *, why: str) -> str:
         """Give a text setting that a job cannot do without.

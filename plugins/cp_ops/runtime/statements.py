@@ -22,10 +22,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from psycopg import sql
 
 INCLUDE = Path(__file__).resolve().parents[3] / "include"
 """The package's include/ folder: beside dags/ and plugins/."""
@@ -104,15 +105,11 @@ def template(address: str, /, **places: sql.Composable) -> sql.Composed:
     :param address: ``file/name`` below `include/sql/templates/`.
     :param places: identifiers and literals, quoted by psycopg, and other composed SQL.
     """
-    from psycopg import sql
-
     return sql.SQL(statement_at(f"templates/{address}").text).format(**places)
 
 
 def part(address: str) -> sql.Composed:
     """Give a named statement to put into a template's place."""
-    from psycopg import sql
-
     return sql.Composed([sql.SQL(statement_at(address).text)])
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from cp_ops.runtime.errors import ConnectionInvalidError
+from cp_ops.runtime.validation import first_problem
 from cp_ops.solana.keys import KeyRing, parse_keypair
 
 if TYPE_CHECKING:
@@ -129,9 +130,8 @@ class SolanaConfiguration:
         try:
             fields = SolanaFields.model_validate({k: v for k, v in given.items() if v is not None})
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = str(problem["loc"][0]) if problem["loc"] else "extra"
-            raise _invalid(conn_id, where, problem["msg"].removeprefix("Value error, ")) from None
+            problem = first_problem(error)
+            raise _invalid(conn_id, problem.field or "extra", problem.message) from None
         fee_payer = _parsed(conn_id, "fee_payer", parse_keypair, fields.fee_payer.get_secret_value())
         receiver = _parsed(conn_id, "receiver_address", _parse_address, fields.receiver_address)
         if receiver == fee_payer.pubkey():

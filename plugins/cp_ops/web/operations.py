@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import cache
 from typing import Annotated, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
@@ -12,10 +13,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
 
 from cp_ops.operators.links import PREFIX
-from cp_ops.runtime.database import Transaction
 from cp_ops.runtime.errors import CpOpsError
 from cp_ops.runtime.outcome import Outcome
-from cp_ops.runtime.statements import INCLUDE
 
 __all__ = ["PREFIX", "app"]
 
@@ -26,8 +25,6 @@ STATEMENT_TIMEOUT = 10
 
 app = FastAPI(title="cp_ops operations", docs_url=None, redoc_url=None, openapi_url=None)
 """Airflow does not guard a plugin's app by itself: every route depends on `requires_access_view`."""
-
-_templates = Environment(loader=FileSystemLoader(INCLUDE / "templates"), autoescape=True)
 
 
 @app.get("/", dependencies=[Depends(requires_access_view(AccessView.JOBS))])
@@ -42,6 +39,7 @@ def operations(command: Annotated[str | None, Query(max_length=100)] = None) -> 
 
 def _read(command: str | None) -> dict[str, Any]:
     from cp_ops.hooks.application_db import ApplicationDbHook
+    from cp_ops.runtime.database import Transaction
 
     hook = ApplicationDbHook(application_name="cp_ops operations page", statement_timeout=STATEMENT_TIMEOUT)
     with closing(hook.connect()) as connection, connection.transaction():
@@ -57,6 +55,17 @@ def _read(command: str | None) -> dict[str, Any]:
 
 
 def _render(command: str | None, tables: dict[str, Any], error: str) -> str:
-    return _templates.get_template("web/operations.html.j2").render(
-        command=command, error=error, rows=ROWS, **{"runs": [], "findings": [], "mails": [], **tables}
+    return (
+        _templates()
+        .get_template("web/operations.html.j2")
+        .render(
+            command=command, error=error, rows=ROWS, **{"runs": [], "findings": [], "mails": [], **tables}
+        )
     )
+
+
+@cache
+def _templates() -> Environment:
+    from cp_ops.runtime.statements import INCLUDE
+
+    return Environment(loader=FileSystemLoader(INCLUDE / "templates"), autoescape=True)

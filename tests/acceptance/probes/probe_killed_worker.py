@@ -50,7 +50,9 @@ class Probe(Job[JobOptions]):
 class ProbeOperator(JobOperator):
     """The job's operator."""
 
-    job_class = Probe
+    job = f"{__name__}:Probe"
+    command = Probe.command
+    options = Probe.options
 
 
 class UnguardedOperator(BaseOperator):

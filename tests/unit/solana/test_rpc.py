@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cp_ops.hooks.json_rpc import Pace
+from cp_ops.hooks.json_rpc import WINDOW
+from cp_ops.hooks.rate_limit import CallLimiter
 from cp_ops.hooks.solana_rpc import SolanaRpc
 from cp_ops.runtime.errors import RemoteConnectionLostError, RemoteRefusedError, RemoteUnavailableError
 from cp_ops.solana.configuration import SolanaConfiguration
@@ -138,10 +139,10 @@ def test_the_pace_counts_in_total_and_per_method():
         slept.append(seconds)
         now[0] += seconds
 
-    pace = Pace(1.0, 0.5, clock=lambda: now[0], sleep=sleep)
-    pace.take(["a"] * 5)
-    pace.take(["b"] * 5)
+    pace = CallLimiter(0.5, in_total=1.0, window=WINDOW, monotonic=lambda: now[0], sleep=sleep)
+    pace.wait(*["a"] * 5)
+    pace.wait(*["b"] * 5)
     assert slept == []
     now[0] = 4.0
-    pace.take(["c"])
+    pace.wait(*["c"])
     assert slept == [6.0]

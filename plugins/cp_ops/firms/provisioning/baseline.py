@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cp_ops.runtime.errors import CpOpsError
 from cp_ops.runtime.statements import INCLUDE
+from cp_ops.runtime.validation import first_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +110,5 @@ def load_baseline(path: Path = BASELINE_FILE) -> Baseline:
     try:
         return Baseline.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BaselineError(f"{path.name}: {where}: {first['msg']}") from None
+        problem = first_problem(error)
+        raise BaselineError(f"{path.name}: {problem.path}: {problem.message}") from None

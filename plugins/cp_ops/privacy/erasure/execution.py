@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cp_ops.privacy.erasure.journal import Entry
-    from cp_ops.privacy.erasure.objects import ObjectEraser
     from cp_ops.privacy.erasure.treatment import TreatedColumn
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.job import JobRun
+    from cp_ops.runtime.object_store import ObjectDeleter
 
 BATCH = 1_000
 REMAINS = "identifier_remains"
@@ -119,7 +119,7 @@ class Execution:
         self._erasure_id = int(row["id"])
         return self._erasure_id
 
-    def delete_objects(self, clients: Callable[[], tuple[ObjectEraser, FieldEncryption]]) -> int:
+    def delete_objects(self, clients: Callable[[], tuple[ObjectDeleter, FieldEncryption]]) -> int:
         """Delete the stored files of the covered documents; gives how many versions went.
 
         :param clients: asked only when there are any.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from cp_ops.privacy.erasure.objects import ObjectEraser
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.field_encryption import FieldEncryption
+    from cp_ops.runtime.object_store import ObjectDeleter
 
 UPDATES = ("SELECT", "UPDATE")
 NEEDS = (
@@ -79,7 +79,7 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
 
     def __init__(
         self,
-        clients: Callable[[], tuple[ObjectEraser, FieldEncryption]],
+        clients: Callable[[], tuple[ObjectDeleter, FieldEncryption]],
         *,
         approved_plan: str | None = None,
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.erasure.plan import require_unblocked
 
@@ -14,23 +14,14 @@ if TYPE_CHECKING:
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.job import JobRun
-
-
-class ObjectEraser(Protocol):
-    """Deletes objects for good. Errors are those of `cp_ops.runtime.errors` and name the bucket, never a key."""
-
-    calls: int
-
-    def delete_versions(self, bucket: str, key: str) -> int:
-        """Delete every version and delete marker of one key; gives how many, 0 when nothing is left."""
-        ...
+    from cp_ops.runtime.object_store import ObjectDeleter
 
 
 def delete_objects_unless_held(
     run: JobRun,
     tenant: Tenant,
     firm_id: int,
-    eraser: ObjectEraser,
+    eraser: ObjectDeleter,
     encryption: FieldEncryption,
     *,
     kms_key_id: str,
@@ -78,7 +69,7 @@ def require_unheld(tx: Transaction, firm_id: int, document_ids: Sequence[int] | 
 
 def _delete_objects(
     run: JobRun,
-    eraser: ObjectEraser,
+    eraser: ObjectDeleter,
     encryption: FieldEncryption,
     kms_key_id: str,
     locations: Iterable[Mapping[str, Any]],

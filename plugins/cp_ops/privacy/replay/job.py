@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from cp_ops.privacy.erasure.journal import Entry
-    from cp_ops.privacy.erasure.objects import ObjectEraser
     from cp_ops.runtime.field_encryption import FieldEncryption
+    from cp_ops.runtime.object_store import ObjectDeleter
 
 REUSED = "erased_id_in_use_again"
 UNKNOWN = "erasure_end_unknown"
@@ -51,7 +51,7 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
         *(Table(table, ("id", "created_at")) for table in SCOPES.values()),
     )
 
-    def __init__(self, clients: Callable[[], tuple[ObjectEraser, FieldEncryption]]) -> None:
+    def __init__(self, clients: Callable[[], tuple[ObjectDeleter, FieldEncryption]]) -> None:
         self._clients = clients
 
     def run(self, run: JobRun, options: ReplayErasuresOptions) -> None:

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cp_ops.privacy.personal_data import Catalogue
-    from cp_ops.privacy.retention.object_deletion import ObjectDeleter
     from cp_ops.privacy.retention.special import CoveredRows
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.firms import Firm
+    from cp_ops.runtime.object_store import ObjectDeleter
 
     Covered = list[tuple[CoveredRows, Survey]]
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import CpOpsError, RowFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.job import JobRun
+    from cp_ops.runtime.object_store import ObjectDeleter
 
 BATCH = 500
-
-
-class ObjectDeleter(Protocol):
-    """Deletes objects with all their versions; deleting again converges. Errors are the package's own."""
-
-    calls: int
-
-    def delete_versions(self, bucket: str, keys: Sequence[str]) -> int:
-        """Delete objects with every version and delete marker; gives how many those were."""
-        ...
 
 
 class ObjectDeletions:
@@ -76,4 +67,4 @@ class ObjectDeletions:
         bucket, key = encryption.decrypt(stored_bucket, key_id), encryption.decrypt(stored_key, key_id)
         if not bucket or not key:
             raise RowFailedError("the row named no bucket: the object cannot be found")
-        self._store.delete_versions(bucket, [key])
+        self._store.delete_versions(bucket, key)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from cp_ops.documents.reconciliation.job import ReconcileS3
-from cp_ops.hooks.object_store import S3ObjectStore
+from cp_ops.hooks.s3 import S3
 from cp_ops.runtime.errors import ImplausibleError, OptionsError, RemoteRefusedError, SettingError
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms
 from cp_ops.runtime.object_store import Presence, StoredObject
@@ -35,12 +35,11 @@ class CountingKms(LocalKms):
         return super().decrypt(ciphertext, key_id)
 
 
-class Store(S3ObjectStore):
+class Store(S3):
     """The hook over a client of the test's own endpoint; may do something between listing and look-up."""
 
     def __init__(self, client, after_listing=None):
-        super().__init__()
-        self.__dict__["client"] = client
+        super().__init__(client=client)
         self.after_listing = after_listing
 
     def pages(self, bucket):

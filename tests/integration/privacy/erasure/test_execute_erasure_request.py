@@ -9,7 +9,7 @@ import threading
 import psycopg
 import pytest
 
-from cp_ops.hooks.object_eraser import S3ObjectEraser
+from cp_ops.hooks.s3 import S3
 from cp_ops.privacy.erasure.execution import Execution, RemainsError
 from cp_ops.privacy.erasure.job import ExecuteErasureRequest
 from cp_ops.privacy.erasure.plan import ErasureBlockedError
@@ -344,10 +344,9 @@ def test_an_engagement_loses_its_text_and_keeps_its_terms(runner, people):
     assert people.contact_a.row()["email"] == PERSON["email"]
 
 
-class Eraser(S3ObjectEraser):
+class Eraser(S3):
     def __init__(self, client):
-        super().__init__()
-        self.__dict__["client"] = client
+        super().__init__(client=client)
 
 
 @pytest.fixture

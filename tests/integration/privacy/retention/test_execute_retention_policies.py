@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from cp_ops.hooks.object_writer import S3ObjectWriter
+from cp_ops.hooks.s3 import S3
 from cp_ops.privacy.personal_data import read_catalogue
 from cp_ops.privacy.retention import rows as retention_rows
 from cp_ops.privacy.retention.job import ExecuteRetentionPolicies
@@ -668,9 +668,7 @@ def test_the_audit_event_has_counts_and_no_names(world, owner, runner):
 
 @pytest.fixture
 def store(s3):
-    writer = S3ObjectWriter()
-    writer.__dict__["client"] = s3.client
-    return writer
+    return S3(client=s3.client)
 
 
 @pytest.fixture

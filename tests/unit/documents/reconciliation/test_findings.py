@@ -22,7 +22,7 @@ from cp_ops.documents.reconciliation.findings import (
     require_plausible,
     require_readable,
 )
-from cp_ops.hooks.object_store import full_object_sha256
+from cp_ops.hooks.s3 import full_object_sha256
 from cp_ops.runtime.errors import ImplausibleError
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms, location_fingerprint
 from sandbox.world.encryption import LocalKms as Application

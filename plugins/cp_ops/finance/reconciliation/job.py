@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cp_ops.finance.reconciliation.kinds import KINDS
 from cp_ops.finance.reconciliation.listing import EVENT_DAYS, StripeListing, StripeReader
 from cp_ops.finance.reconciliation.options import ReconcileStripeOptions
-from cp_ops.finance.reconciliation.verdicts import Verdicts, orphan_row
+from cp_ops.finance.reconciliation.tally import Verdicts, orphan_row
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.plan import Action, Plan

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from cp_ops.crm.stale_deals.job import CHANGED, NO_RECIPIENT, CheckStaleDeals
+from cp_ops.crm.stale_deals.job import CHANGED, CheckStaleDeals
+from cp_ops.crm.stale_deals.plan import NO_RECIPIENT
 from cp_ops.runtime.errors import (
     AlreadyRunningError,
     CapExceededError,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.finance.reconciliation.comparison import compare
+from cp_ops.finance.reconciliation.invoices import LocalInvoice
 from cp_ops.finance.reconciliation.kinds import (
     INVOICE_KINDS,
     KINDS,
     MISSING_IN_STRIPE,
     MISSING_LOCALLY,
-    LocalInvoice,
     Mismatch,
 )
+from cp_ops.finance.reconciliation.plan import compare
 from cp_ops.runtime.errors import ImplausibleError
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from cp_ops.finance.reconciliation.kinds import (
     PAID_DATE,
     STATUS,
     UNDERPAID,
-    LocalInvoice,
     Mismatch,
-    StripePayment,
 )
 from cp_ops.runtime.money import Money, MoneyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from cp_ops.finance.reconciliation.invoices import LocalInvoice, StripePayment
 
 
 OTHER_DEBIT_DAYS = timedelta(days=14)

@@ -1,49 +1,63 @@
-"""The comparison of one local invoice with what Stripe has of it. Pure, exact, in minor units."""
+"""Why an invoice agrees with Stripe or not, and what is planned with what was found. Pure, exact, in minor units."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
-from cp_ops.finance.reconciliation.kinds import (
-    AMOUNT,
-    CURRENCY,
-    DUPLICATE,
-    MISSING_IN_STRIPE,
-    OVERPAID,
-    PAID_DATE,
-    STATUS,
-    UNDERPAID,
-    Mismatch,
-)
-from cp_ops.runtime.money import Money, MoneyError
+from cp_ops.finance.reconciliation.invoices import Amounts, InvoiceStatus, LocalInvoice, StripeInvoiceStatus
+from cp_ops.finance.reconciliation.kinds import FindingKind, Mismatch
+from cp_ops.finance.reconciliation.paid_date import compare_paid_date
+from cp_ops.runtime.money import MoneyError
+from cp_ops.runtime.plan import Action, Payload, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from cp_ops.finance.reconciliation.invoices import LocalInvoice, StripePayment
+    from collections.abc import Iterable, Iterator, Mapping
 
 
-OTHER_DEBIT_DAYS = timedelta(days=14)
-"""How long after its submission a bank debit may settle, where Stripe gives no time of settlement."""
-RECEIVED, UNDER_WAY = "succeeded", "processing"
+class Position(StrEnum):
+    """Where Stripe stands with an invoice, all of its objects taken together.
+
+    An invoice at Stripe may also stand at that invoice's own status, or at ``<status>, but paid``.
+    """
+
+    CHARGED_BACK = "charged_back"
+    DISPUTED = "disputed"
+    REFUNDED = "refunded"
+    PAID = "paid"
+    PROCESSING = "processing"
+    PARTIAL = "partial"
+    CANCELED = "canceled"
+    AWAITING = "awaiting"
 
 
+_UNPAID: frozenset[str] = frozenset(
+    {StripeInvoiceStatus.OPEN, Position.AWAITING, Position.CANCELED, Position.PROCESSING}
+)
+_UNPAID_AFTER_DUE: frozenset[str] = _UNPAID | {Position.PARTIAL, StripeInvoiceStatus.UNCOLLECTIBLE}
+_NOT_COLLECTED: frozenset[str] = frozenset(
+    {StripeInvoiceStatus.VOID, StripeInvoiceStatus.DRAFT, StripeInvoiceStatus.UNCOLLECTIBLE}
+)
 EXPECTED: Mapping[str, frozenset[str]] = {
-    "draft": frozenset({"draft", "awaiting", "canceled"}),
-    "sent": frozenset({"open", "awaiting", "canceled", "processing"}),
-    "overdue": frozenset({"open", "awaiting", "canceled", "processing", "partial", "uncollectible"}),
-    "failed": frozenset({"open", "awaiting", "canceled", "processing", "partial", "uncollectible"}),
-    "partial": frozenset({"partial", "processing"}),
-    "paid": frozenset({"paid"}),
-    "cancelled": frozenset({"void", "draft", "awaiting", "canceled", "uncollectible", "refunded"}),
-    "disputed": frozenset({"disputed"}),
-    "refunded": frozenset({"refunded"}),
-    "charged_back": frozenset({"charged_back"}),
+    InvoiceStatus.DRAFT: frozenset({StripeInvoiceStatus.DRAFT, Position.AWAITING, Position.CANCELED}),
+    InvoiceStatus.SENT: _UNPAID,
+    InvoiceStatus.OVERDUE: _UNPAID_AFTER_DUE,
+    InvoiceStatus.FAILED: _UNPAID_AFTER_DUE,
+    InvoiceStatus.PARTIAL: frozenset({Position.PARTIAL, Position.PROCESSING}),
+    InvoiceStatus.PAID: frozenset({Position.PAID}),
+    InvoiceStatus.CANCELLED: _NOT_COLLECTED | {Position.AWAITING, Position.CANCELED, Position.REFUNDED},
+    InvoiceStatus.DISPUTED: frozenset({Position.DISPUTED}),
+    InvoiceStatus.REFUNDED: frozenset({Position.REFUNDED}),
+    InvoiceStatus.CHARGED_BACK: frozenset({Position.CHARGED_BACK}),
 }
-"""Where Stripe may stand (`position`) for each status of the application."""
+"""Where Stripe may stand for each status of the application."""
+RECORDED: frozenset[str] = frozenset(
+    {InvoiceStatus.PAID, InvoiceStatus.PARTIAL, InvoiceStatus.OVERDUE, InvoiceStatus.FAILED}
+)
+"""The statuses that say how much was paid."""
+DISPUTE_LOST = "lost"
+DISPUTE_OPEN = frozenset({"needs_response", "under_review"})
 
 
 def compare(local: LocalInvoice) -> list[Mismatch]:
@@ -52,197 +66,188 @@ def compare(local: LocalInvoice) -> list[Mismatch]:
     Amounts are compared exactly, in minor units, against the invoice's total.
     """
     if missing := local.missing():
-        return [Mismatch(MISSING_IN_STRIPE, local.status, "not found", {"objects": missing})]
+        details = {"objects": missing}
+        return [Mismatch(FindingKind.MISSING_IN_STRIPE, local.status, "not found", details)]
     return list(_mismatches(local))
 
 
 def _mismatches(local: LocalInvoice) -> Iterator[Mismatch]:
-    code = local.currency.strip().upper()
-    foreign = sorted(_currencies(local) - {code})
-    if foreign:
-        yield Mismatch(CURRENCY, code, ", ".join(foreign), {})
+    # Amounts of another currency, or such as the currency cannot express, have nothing to be compared with: they are
+    # the only finding.
+    code = local.currency_code
+    if foreign := sorted(local.stripe_currencies() - {code}):
+        yield Mismatch(FindingKind.CURRENCY, code, ", ".join(foreign), {})
         return
     try:
-        sums = _Sums.of(local, code)
+        amounts = Amounts.of(local)
     except MoneyError as error:
-        yield Mismatch(AMOUNT, f"{local.total_amount} {code}", _asked(local), {"problem": str(error)})
+        problem = {"problem": str(error)}
+        yield Mismatch(FindingKind.AMOUNT, f"{local.total_amount} {code}", _asked(local), problem)
         return
-    position = _position(local, sums)
+    position = position_of(local, amounts)
     if position not in EXPECTED.get(local.status, frozenset()):
-        yield Mismatch(
-            STATUS, local.status, position, {"payments": [payment.status for payment in local.payments]}
-        )
-    yield from _amounts(local, sums)
-    if local.status == "paid" and position == "paid":
-        yield from _paid_date(local, sums)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """Amounts of one invoice in minor units. `received` is what came in by any means, less refunds.
-
-    :param undated: the part of `gross` whose time Stripe gives only with the invoice.
-    """
-
-    code: str
-    total: int
-    recorded: int
-    others: int
-    gross: int
-    refunded: int
-    off_stripe: int
-    undated: int
-
-    @classmethod
-    def of(cls, local: LocalInvoice, code: str) -> _Sums:
-        def stripe(amount: int) -> int:
-            return Money.from_stripe(amount, code).minor_units
-
-        return cls(
-            code,
-            total=Money.of(local.total_amount, code).minor_units,
-            recorded=Money.of(local.amount_paid, code).minor_units,
-            others=Money.of(local.paid_by_other_means, code).minor_units,
-            gross=sum(stripe(p.received) for p in local.payments if p.status == RECEIVED)
-            + stripe(local.paid_without_intent),
-            refunded=sum(stripe(payment.refunded) for payment in local.payments),
-            off_stripe=stripe(local.invoice.paid_off_stripe) if local.invoice else 0,
-            undated=stripe(local.paid_without_intent),
-        )
-
-    @property
-    def elsewhere(self) -> int:
-        """What did not come through Stripe: both sides may have recorded the same cheque."""
-        return max(self.others, self.off_stripe)
-
-    @property
-    def received(self) -> int:
-        return self.gross - self.refunded + self.elsewhere
-
-    def text(self, minor_units: int) -> str:
-        return str(Money(minor_units, self.code))
-
-
-def _currencies(local: LocalInvoice) -> set[str]:
-    found = {payment.currency.upper() for payment in local.payments}
-    return found | ({local.invoice.currency.upper()} if local.invoice else set())
+        details = {"payments": [payment.status for payment in local.payments]}
+        yield Mismatch(FindingKind.STATUS, local.status, position, details)
+    yield from _compare_asked(local, amounts)
+    yield from _compare_received(local, amounts)
+    if local.status == InvoiceStatus.PAID and position == Position.PAID:
+        yield from compare_paid_date(local, amounts)
 
 
 def _asked(local: LocalInvoice) -> str:
     amounts = [local.invoice.total] if local.invoice else [payment.amount for payment in local.payments]
-    return ", ".join(f"{amount} {local.currency.strip().upper()} in Stripe's units" for amount in amounts)
+    return ", ".join(f"{amount} {local.currency_code} in Stripe's units" for amount in amounts)
 
 
-def _position(local: LocalInvoice, sums: _Sums) -> str:  # noqa: PLR0911 - a table of precedence, top to bottom
-    """Tell where Stripe stands with an invoice, all of its objects taken together."""
+def position_of(local: LocalInvoice, amounts: Amounts) -> str:
+    """Tell where Stripe stands with an invoice, all of its objects taken together.
+
+    The order is the precedence: what happened to the money last (a dispute, a refund) outweighs what came before.
+    """
     disputes = {payment.dispute for payment in local.payments}
-    if "lost" in disputes:
-        return "charged_back"
-    if disputes & {"needs_response", "under_review"}:
-        return "disputed"
-    if sums.gross and sums.refunded >= sums.gross:
-        return "refunded"
-    state = local.invoice.status if local.invoice else ""
-    if state == "paid" or (not state and sums.gross and sums.received >= sums.total):
-        return "paid"
-    if state and sums.gross and (state == "void" or sums.received >= sums.total):
-        return f"{state}, but paid"
-    if state in ("void", "uncollectible") and not sums.gross:
-        return state
-    if any(payment.status == UNDER_WAY for payment in local.payments):
-        return UNDER_WAY
-    if sums.received > 0 and (sums.gross or local.status != "sent"):
-        return "partial" if sums.received < sums.total else state or "paid"
-    if state:
-        return state
-    return "canceled" if all(payment.status == "canceled" for payment in local.payments) else "awaiting"
+    if DISPUTE_LOST in disputes:
+        return Position.CHARGED_BACK
+    if disputes & DISPUTE_OPEN:
+        return Position.DISPUTED
+    if amounts.refunded_in_full:
+        return Position.REFUNDED
+    if local.invoice and local.invoice.status:
+        return _position_of_invoice(local, amounts, local.invoice.status)
+    return _position_of_payments(local, amounts)
 
 
-def _amounts(local: LocalInvoice, sums: _Sums) -> Iterator[Mismatch]:
-    yield from _agreed_amount(local, sums)
-    paid_up = [p for p in local.payments if p.status == RECEIVED and p.refunded < p.received]
-    ids = {"payment_intents": [payment.id for payment in paid_up]}
-    if sums.gross > sums.refunded and sums.received > sums.total:
-        kind = DUPLICATE if len(paid_up) + bool(sums.undated) > 1 else OVERPAID
-        yield Mismatch(kind, sums.text(sums.total), sums.text(sums.received), ids)
-    elif local.status in ("paid", "partial", "overdue", "failed"):
-        claimed = sums.total if local.status == "paid" else sums.recorded
-        if sums.received < claimed:
-            yield Mismatch(UNDERPAID, sums.text(claimed), sums.text(sums.received), ids)
-        elif sums.received > claimed:
-            yield Mismatch(AMOUNT, sums.text(claimed), sums.text(sums.received), ids)
+def _position_of_invoice(local: LocalInvoice, amounts: Amounts, status: str) -> str:
+    """Tell where a Stripe invoice of this status stands, given the payments that belong to it or name its invoice."""
+    if status == StripeInvoiceStatus.PAID:
+        return Position.PAID
+    if _paid_nevertheless(amounts, status):
+        return f"{status}, but paid"
+    if status in (StripeInvoiceStatus.VOID, StripeInvoiceStatus.UNCOLLECTIBLE) and not amounts.gross:
+        return status
+    if _under_way(local):
+        return Position.PROCESSING
+    if _paid_in_part(local, amounts):
+        return Position.PARTIAL if amounts.received < amounts.total else status
+    return status
 
 
-def _agreed_amount(local: LocalInvoice, sums: _Sums) -> Iterator[Mismatch]:
+def _position_of_payments(local: LocalInvoice, amounts: Amounts) -> str:
+    """Tell where an invoice stands that only payment intents collect."""
+    if amounts.covered_by_stripe:
+        return Position.PAID
+    if _under_way(local):
+        return Position.PROCESSING
+    if _paid_in_part(local, amounts):
+        return Position.PARTIAL if amounts.received < amounts.total else Position.PAID
+    canceled = all(payment.canceled for payment in local.payments)
+    return Position.CANCELED if canceled else Position.AWAITING
+
+
+def _paid_nevertheless(amounts: Amounts, status: str) -> bool:
+    """Tell whether money came in, though Stripe's invoice can still be paid or was given up.
+
+    This is how a second Stripe invoice, or a payment intent beside the invoice, pays what the first one asks for: the
+    client may be charged once more. A voided invoice should not have been paid at all, so any payment counts there.
+    """
+    return bool(amounts.gross) and (status == StripeInvoiceStatus.VOID or amounts.received >= amounts.total)
+
+
+def _under_way(local: LocalInvoice) -> bool:
+    return any(payment.under_way for payment in local.payments)
+
+
+def _paid_in_part(local: LocalInvoice, amounts: Amounts) -> bool:
+    """Tell whether some money came in.
+
+    A sent invoice with a cheque is still "sent" in the application, so for that status only money through Stripe counts.
+    """
+    return amounts.received > 0 and (bool(amounts.gross) or local.status != InvoiceStatus.SENT)
+
+
+def _compare_asked(local: LocalInvoice, amounts: Amounts) -> Iterator[Mismatch]:
     """Compare what Stripe was to collect with the total; an invoice that neither side collects is passed over."""
     if local.invoice is not None:
-        over = local.status == "cancelled" and local.invoice.status in ("void", "draft", "uncollectible")
-        asked = Money.from_stripe(local.invoice.total, sums.code).minor_units
-        if asked != sums.total and not over:
-            yield Mismatch(
-                AMOUNT, sums.text(sums.total), sums.text(asked), {"stripe_invoice": local.invoice.id}
-            )
+        given_up = local.status == InvoiceStatus.CANCELLED and local.invoice.status in _NOT_COLLECTED
+        asked = amounts.of_stripe(local.invoice.total)
+        if asked != amounts.total and not given_up:
+            yield _other_amount(amounts, amounts.total, asked, {"stripe_invoice": local.invoice.id})
         return
-    allowed = {sums.total, sums.total - sums.others, sums.total - sums.recorded}
+    # A payment intent may ask for the rest only: what others paid, or all that is recorded, is then left out.
+    allowed = {amounts.total, amounts.total - amounts.others, amounts.total - amounts.recorded}
+    collected = local.status != InvoiceStatus.CANCELLED
     for payment in local.payments:
-        asked = Money.from_stripe(payment.amount, sums.code).minor_units
-        waits = payment.status.startswith("requires_") or payment.status == UNDER_WAY
-        if waits and asked not in allowed and local.status != "cancelled":
-            yield Mismatch(AMOUNT, sums.text(sums.total), sums.text(asked), {"payment_intent": payment.id})
+        asked = amounts.of_stripe(payment.amount)
+        if collected and payment.collects and asked not in allowed:
+            yield _other_amount(amounts, amounts.total, asked, {"payment_intent": payment.id})
 
 
-def _paid_date(local: LocalInvoice, sums: _Sums) -> Iterator[Mismatch]:
-    """Compare the paid date with the day of the charge that completed the total: the firm's or UTC's.
+def _compare_received(local: LocalInvoice, amounts: Amounts) -> Iterator[Mismatch]:
+    """Compare what came in with the total, and with what the application says came in."""
+    kept = [payment.id for payment in local.payments if payment.keeps_money]
+    ids = {"payment_intents": kept}
+    received = amounts.text(amounts.received)
+    if _surplus_through_stripe(amounts):
+        several = len(kept) + bool(amounts.undated) > 1
+        kind = FindingKind.DUPLICATE if several else FindingKind.OVERPAID
+        yield Mismatch(kind, amounts.text(amounts.total), received, ids)
+    elif local.status in RECORDED:
+        claimed = amounts.total if local.status == InvoiceStatus.PAID else amounts.recorded
+        if amounts.received < claimed:
+            yield Mismatch(FindingKind.UNDERPAID, amounts.text(claimed), received, ids)
+        elif amounts.received > claimed:
+            yield _other_amount(amounts, claimed, amounts.received, ids)
 
-    The application writes either. What did not come through Stripe has days of its own: where it paid a part, the paid
-    date may be any later day; where it paid everything, any day at all.
-    """
-    zone = ZoneInfo(local.timezone)
-    paid_at = local.invoice.paid_at if local.invoice else None
-    done = sorted(
-        (p for p in local.payments if p.status == RECEIVED and p.charged_at is not None),
-        key=lambda payment: payment.charged_at or 0,
+
+def _surplus_through_stripe(amounts: Amounts) -> bool:
+    """Tell whether more than the total came in, so that Stripe has money to give back."""
+    return amounts.gross > amounts.refunded and amounts.received > amounts.total
+
+
+def _other_amount(amounts: Amounts, local: int, stripe: int, details: Mapping[str, object]) -> Mismatch:
+    return Mismatch(FindingKind.AMOUNT, amounts.text(local), amounts.text(stripe), details)
+
+
+class Change(StrEnum):
+    """What becomes of a finding."""
+
+    OPEN = "open"
+    RESOLVE = "resolve"
+
+
+REASONS: Mapping[Change, str] = {
+    Change.OPEN: "found and not known yet",
+    Change.RESOLVE: "known and not found any more",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FindingChange:
+    """The findings of one kind and firm that open or are resolved; a row of the statement `stripe_finding_changes`."""
+
+    change: str
+    kind: str
+    firm_id: int
+    findings: int
+    subjects_sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChangedFindings(Payload):
+    """Which findings change, as a digest over their subjects."""
+
+    subjects: str
+
+
+def plan_findings(changes: Iterable[FindingChange]) -> Plan:
+    """Plan what to open and resolve, per kind and firm. Pure."""
+    return Plan.of(
+        Action(
+            f"{found.change}_{found.kind}",
+            f"{found.kind}:firm:{found.firm_id}",
+            REASONS[Change(found.change)],
+            found.firm_id,
+            found.findings,
+            ChangedFindings(found.subjects_sha256),
+        )
+        for found in changes
     )
-    if local.paid_date is not None and sums.elsewhere and (not done or sums.elsewhere >= sums.total):
-        return
-    first, last = _completing(done, sums, net=False), _completing(done, sums, net=True)
-    moment = first.charged_at if first else paid_at
-    if moment is None:
-        return
-    latest = date.max if sums.elsewhere else _latest(last, sums, paid_at, zone)
-    if local.paid_date is None or not _days(moment, zone)[0] <= local.paid_date <= latest:
-        said = local.paid_date.isoformat() if local.paid_date else "none"
-        day = _in_zone(moment, zone).isoformat()
-        yield Mismatch(PAID_DATE, said, day, {"payment_intent": first.id if first else ""})
-
-
-def _completing(done: Sequence[StripePayment], sums: _Sums, *, net: bool) -> StripePayment | None:
-    """Give the charge with which the total was reached; the last one where it never was.
-
-    :param net: pass over what was refunded since: what the first charge completed and gave back, a later one completed.
-    """
-    due = sums.total - sums.elsewhere - sums.undated
-    for payment in done:
-        amount = payment.received - payment.refunded if net else payment.received
-        due -= Money.from_stripe(amount, sums.code).minor_units
-        if due <= 0:
-            return payment
-    return done[-1] if done else None
-
-
-def _latest(last: StripePayment | None, sums: _Sums, paid_at: int | None, zone: ZoneInfo) -> date:
-    """Give the last day that may be the paid date; a debit's is that of its settlement."""
-    settles_later = last is not None and last.settles_later
-    moments = [last.charged_at] if last else []
-    if paid_at is not None and (last is None or settles_later or sums.undated):
-        moments.append(paid_at)
-    latest = _days(max(moment for moment in moments if moment is not None), zone)[-1]
-    return latest + OTHER_DEBIT_DAYS if settles_later and paid_at is None else latest
-
-
-def _in_zone(moment: int, zone: ZoneInfo) -> date:
-    return datetime.fromtimestamp(moment, UTC).astimezone(zone).date()
-
-
-def _days(moment: int, zone: ZoneInfo) -> list[date]:
-    return sorted({_in_zone(moment, zone), datetime.fromtimestamp(moment, UTC).date()})

@@ -1,4 +1,4 @@
-"""Batches: what a plan holds, cut into transactions; and the one item that the database refuses, found among the others.
+"""Batches: a plan is cut into transactions, and the one item that the database refuses is found among the others.
 
 A batch is one transaction. One item that the database refuses takes its whole batch down with it, and the database does
 not say which one it was. So the refused batch is halved until the items at fault stand alone: everything else is applied,
@@ -60,6 +60,7 @@ def apply_or_halve(
         if len(batch) == 1:
             refused(batch[0], error)
             return
+        # The failed transaction left nothing behind, so both halves can be applied as if for the first time.
         middle = len(batch) // 2
         apply_or_halve(batch[:middle], apply, refused)
         apply_or_halve(batch[middle:], apply, refused)

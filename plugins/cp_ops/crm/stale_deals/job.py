@@ -75,6 +75,7 @@ class CheckStaleDeals(Job[CheckStaleDealsOptions]):
         tenants = run.tenants(sorted(firms))
         with closing(_deals(run, tenants)) as deals:
             plan = plan_stale_deals(deals, firms=firms, now=run.now, days=options.days)
+        # Before the cap: a run that is stopped has recorded and logged what it would have done.
         applies = run.accept(plan)
         _cap(run, plan)
         if applies:

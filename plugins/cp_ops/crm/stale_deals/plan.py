@@ -146,6 +146,7 @@ def _due(deal: Deal, firm: Firm, now: datetime, days: int | None) -> Iterator[Ac
 
 
 def _staleness(deal: Deal, firm: Firm, today: date, days: int | None) -> Iterator[Action | Skip]:
+    # A deal that nobody has ever worked on is idle since it was created.
     since = deal.last_activity_date or firm.today(deal.created_at)
     idle = (today - since).days
     threshold = days or _own_threshold(deal)
@@ -216,6 +217,7 @@ def _mark(deal: Deal, change: DealChange, reason: str) -> Action:
 def _open(deal: Deal, alert_type: AlertType, text: AlertText, reason: str) -> Iterator[Action | Skip]:
     alert = NewAlert(*_state(deal), alert_type, text.priority.value, text.title, text.message)
     yield Action(OPENING[alert_type], deal.target, reason, deal.firm_id, data=alert)
+    # The alert is opened all the same: whoever looks at the deal sees it.
     if not deal.reachable:
         yield Skip(deal.target, NO_RECIPIENT, deal.firm_id)
 

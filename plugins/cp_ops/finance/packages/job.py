@@ -78,6 +78,7 @@ class GeneratePackageInvoices(Job[GeneratePackageInvoicesOptions]):
         found = self._plan(run, tenants, billing, backfill=options.backfill)
         for target, error in found.unbillable:
             run.fail(target, error)
+        # Before the caps: a run that is stopped has recorded and logged what it would have done.
         applies = run.accept(found.plan)
         _explain(found)
         _cap(run, found.plan)
@@ -116,7 +117,7 @@ def _billing(run: JobRun, firms: Sequence[Firm], reference: date | None) -> dict
     billing: dict[int, FirmBilling] = {}
     for firm in firms:
         if firm.id not in days:
-            continue
+            continue  # it has failed already, by its time zone
         today, currency = days[firm.id], firm.currency.strip().upper()
         try:
             exponent(currency)

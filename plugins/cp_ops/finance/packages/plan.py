@@ -180,6 +180,7 @@ def _items(engagement: PackageEngagement, firm: FirmBilling, rules: _Rules) -> l
 
     :raises RowFailedError: when it cannot be billed as it stands.
     """
+    # Two firms could send this bill. The database does not say which one is meant, and a guess would mix their books.
     if engagement.own_firm_id not in (None, engagement.firm_id):
         raise RowFailedError(
             f"belongs to firm {engagement.own_firm_id}, its client to firm {engagement.firm_id}; correct one of them"
@@ -225,6 +226,7 @@ def _item(
     number = invoice_number(engagement.id, period.days.start)
     target = f"finance_invoices:{number}"
     amount = fee.share(*period.part()) if rules.prorate and period.clipped else fee
+    # First the engagement's own invoices: they usually bear this number, which is no conflict then.
     reason = _billed_before(engagement, period.days)
     if not reason and (engagement.firm_id, number) in rules.taken_numbers:
         reason = NotInvoiced.NUMBER_TAKEN

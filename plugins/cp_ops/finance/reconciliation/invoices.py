@@ -149,6 +149,7 @@ class LocalInvoice:
 
     def missing(self) -> list[str]:
         """Name the references that Stripe does not know."""
+        # Either reference may be empty: an invoice that autopay charged has a payment intent only.
         known = {payment.id for payment in self.payments} | ({self.invoice.id} if self.invoice else set())
         return [i for i in (self.stripe_invoice_id, self.stripe_payment_intent_id) if i and i not in known]
 

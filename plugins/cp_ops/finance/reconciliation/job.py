@@ -91,6 +91,7 @@ class ReconcileStripe(Job[ReconcileStripeOptions]):
                     changed=sorted(changed),
                     command=self.command,
                 )
+        # What is compared is settled before anything is fetched singly: those fetches are for what it refers to.
         self._complete_listing(run, listing, tenants)
         tally = Tally()
         for tenant in tenants:
@@ -99,6 +100,7 @@ class ReconcileStripe(Job[ReconcileStripeOptions]):
         self._note(run, listing, tally)
         examined = self._examined(run, firm_ids, tally, full=full)
         run.accept(plan_findings(self._changes(run, firm_ids, examined)))
+        # An empty plan is settled, too: findings that are still true are seen again.
         if not run.dry_run:
             self._settle(run, tenants, examined)
 
@@ -201,6 +203,7 @@ class ReconcileStripe(Job[ReconcileStripeOptions]):
         for tenant in tenants:
             with run.write(tenant) as tx, run.findings(tx) as ledger:
                 tx.execute("see_stripe_findings", firm_ids=list(tenant.firm_ids))
+                # Only what was examined can be resolved: a run of the look-back window says nothing of older invoices.
                 settled = ledger.settle(
                     kinds=[kind.value for kind in KINDS],
                     firm_ids=tenant.firm_ids,

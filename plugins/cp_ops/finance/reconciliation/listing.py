@@ -126,6 +126,7 @@ class StripeListing:
         window = {"created": {"gte": since}} if since else {}
         self._invoices(window)
         if since:
+            # However old it is, an invoice that is open at Stripe may be paid at any time.
             self._invoices({"created": {"lt": since}, "status": "open"})
         expand = _in_list(Resource.PAYMENT_INTENTS)
         for page in self._pages(Resource.PAYMENT_INTENTS, expand=expand, **window):
@@ -148,6 +149,7 @@ class StripeListing:
         for page in self._pages(Resource.EVENTS, types=CHANGES, created={"gte": since}):
             for event in page:
                 changed.learn(event["data"]["object"])
+        # Payments first: only Stripe knows which of its invoices a refunded payment belongs to.
         payments = self._unlisted(changed.ours[Resource.PAYMENT_INTENTS])
         self.fetch(Resource.PAYMENT_INTENTS, payments, allowance=0)
         invoices = changed.ours[Resource.INVOICES]
@@ -185,6 +187,11 @@ class StripeListing:
         self._replace(resource, chunk)
 
     def _doubt(self, allowance: int) -> None:
+        """Count an object that Stripe does not know.
+
+        A few were deleted by hand. Many at once mean a key of another account, or of test mode: believed, every invoice
+        would become a critical finding.
+        """
         self.not_found += 1
         if self.not_found > max(MIN_MISSING_TO_DOUBT, allowance):
             raise ImplausibleError(
@@ -213,6 +220,7 @@ class StripeListing:
     def _replace(self, resource: Resource, objects: Sequence[Document]) -> None:
         if not objects:
             return
+        # A page may have shown the object in an earlier state: what was fetched last counts.
         ids = [found["id"] for found in objects]
         with self._run.read() as tx:
             tx.execute("forget_stripe_objects", ids=ids)
@@ -232,6 +240,7 @@ class StripeListing:
             yield page
 
     def _copy(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        # First the rows: a nested list is paged while they are read, and no transaction waits for Stripe.
         staged = list(rows)
         with self._run.read() as tx:
             tx.copy(statement, staged)

@@ -67,6 +67,7 @@ def _completing(charges: Sequence[_Charge], amounts: Amounts, *, net_of_refunds:
     :param net_of_refunds: count each charge net of refunds, so that a charge which was refunded later does not count
         as the one that completed the total.
     """
+    # Money of unknown day counts as if it had come first: the dated charges then complete the rest.
     due = amounts.total - amounts.elsewhere - amounts.undated
     for charge in charges:
         given_back = charge.payment.refunded if net_of_refunds else 0
@@ -86,6 +87,7 @@ def _latest_day(charges: Sequence[_Charge], amounts: Amounts, paid_at: int | Non
         return date.max
     last = _completing(charges, amounts, net_of_refunds=True)
     settles_later = last is not None and last.payment.settles_later
+    # Stripe's time of the invoice's payment counts where no charge tells the day on which the money was there.
     moments = [last.at] if last else []
     if paid_at is not None and (last is None or settles_later or amounts.undated):
         moments.append(paid_at)

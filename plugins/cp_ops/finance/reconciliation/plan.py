@@ -41,11 +41,13 @@ _NOT_COLLECTED: frozenset[str] = frozenset(
 )
 EXPECTED: Mapping[str, frozenset[str]] = {
     InvoiceStatus.DRAFT: frozenset({StripeInvoiceStatus.DRAFT, Position.AWAITING, Position.CANCELED}),
+    # Until an invoice is due, no money may have come in, though a payment may be under way or have been given up.
     InvoiceStatus.SENT: _UNPAID,
     InvoiceStatus.OVERDUE: _UNPAID_AFTER_DUE,
     InvoiceStatus.FAILED: _UNPAID_AFTER_DUE,
     InvoiceStatus.PARTIAL: frozenset({Position.PARTIAL, Position.PROCESSING}),
     InvoiceStatus.PAID: frozenset({Position.PAID}),
+    # Nobody collects it any more, or what came in went back.
     InvoiceStatus.CANCELLED: _NOT_COLLECTED | {Position.AWAITING, Position.CANCELED, Position.REFUNDED},
     InvoiceStatus.DISPUTED: frozenset({Position.DISPUTED}),
     InvoiceStatus.REFUNDED: frozenset({Position.REFUNDED}),
@@ -57,6 +59,7 @@ RECORDED: frozenset[str] = frozenset(
 )
 """The statuses that say how much was paid."""
 DISPUTE_LOST = "lost"
+# A dispute that was won leaves its payment as it was, so it is in neither of these.
 DISPUTE_OPEN = frozenset({"needs_response", "under_review"})
 
 
@@ -90,6 +93,7 @@ def _mismatches(local: LocalInvoice) -> Iterator[Mismatch]:
         yield Mismatch(FindingKind.STATUS, local.status, position, details)
     yield from _compare_asked(local, amounts)
     yield from _compare_received(local, amounts)
+    # Where the two sides do not agree that it is paid, a day would be compared with nothing.
     if local.status == InvoiceStatus.PAID and position == Position.PAID:
         yield from compare_paid_date(local, amounts)
 
@@ -118,6 +122,7 @@ def position_of(local: LocalInvoice, amounts: Amounts) -> str:
 
 def _position_of_invoice(local: LocalInvoice, amounts: Amounts, status: str) -> str:
     """Tell where a Stripe invoice of this status stands, given the payments that belong to it or name its invoice."""
+    # Stripe's word counts even where nothing came in through Stripe: then it was marked paid out of band.
     if status == StripeInvoiceStatus.PAID:
         return Position.PAID
     if _paid_nevertheless(amounts, status):
@@ -186,6 +191,7 @@ def _compare_received(local: LocalInvoice, amounts: Amounts) -> Iterator[Mismatc
     kept = [payment.id for payment in local.payments if payment.keeps_money]
     ids = {"payment_intents": kept}
     received = amounts.text(amounts.received)
+    # A surplus is the one finding about money: that the application recorded less than came in follows from it.
     if _surplus_through_stripe(amounts):
         several = len(kept) + bool(amounts.undated) > 1
         kind = FindingKind.DUPLICATE if several else FindingKind.OVERPAID

@@ -109,6 +109,7 @@ def _verdict(mismatches: Sequence[Mismatch], *, moving: bool) -> InvoiceVerdict:
 
 def _one_per_kind(mismatches: Sequence[Mismatch]) -> list[Mismatch]:
     """Give the first mismatch of each kind: one open finding is kept per invoice and kind."""
+    # In a dict the last one of a kind wins, so they are put in from the back.
     return list({mismatch.kind: mismatch for mismatch in reversed(mismatches)}.values())
 
 

@@ -78,6 +78,7 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
             return
         for action in found.plan.of_kind(CLOSE):
             self._close(run, action)
+        # A refused view is logged, too. The application would otherwise go on showing its last success.
         for view, error in found.refused:
             self._finish(run, self._begin(run, view), RefreshStatus.FAILED, error=str(error))
         for action in found.plan.of_kind(REFRESH):
@@ -88,6 +89,7 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
         log_id = self._begin(run, view)
         try:
             with run.write() as tx:
+                # A refresh that waits for its lock makes every later reader wait behind it.
                 tx.execute("wait_at_most", seconds=LOCK_SECONDS)
                 tx.execute(refresh_statement(view, concurrently=concurrently))
             with run.read() as tx:
@@ -115,6 +117,7 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
         run.skip("log row closed by somebody else", action.rows - closed)
 
     def _begin(self, run: JobRun, view: str) -> int:
+        """Write the log row before the refresh, in a transaction of its own: it stays if the refresh is rolled back."""
         with run.write() as tx:
             tx.execute("use_utc")
             row = tx.one("begin_refresh_log", view=view, triggered_by=self._triggered_by)

@@ -103,6 +103,7 @@ def plan_refresh(
 
 def _problem(view: ReportingView) -> str:
     """Say why a view must not be refreshed at all; empty when it can be."""
+    # The order matters: a missing view has no owner, and what is no materialized view cannot be refreshed by anybody.
     if not view.present:
         return "this deployment has no such view: the application's migrations create it"
     if not view.materialized:

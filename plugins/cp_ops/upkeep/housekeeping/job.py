@@ -38,6 +38,7 @@ class Housekeeping(Job[JobOptions]):
             return
         for action in plan.actions:
             statement, counted_as = DELETIONS[action.payload(DeleteOld).table]
+            # A batch that is not full was the last. Counting again would scan the table once more.
             deleted = BATCH
             while deleted == BATCH:
                 with run.write() as tx:

@@ -7,6 +7,8 @@ import re
 import psycopg
 import pytest
 
+from cp_ops.finance.views.job import count_statement, refresh_statement
+from cp_ops.finance.views.options import VIEWS
 from cp_ops.runtime.statements import INCLUDE, Statement, statements
 from cp_ops.solana.configuration import PaymentTables
 from sandbox import solana_payments
@@ -21,6 +23,11 @@ DOMAINS = sorted(
 PARAMETER = re.compile(r"%\((\w+)\)s")
 PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE")
 """What PREPARE takes; the rest are utility statements."""
+COMPOSED = [
+    *(refresh_statement(view, concurrently=concurrently) for view in VIEWS for concurrently in (False, True)),
+    *(count_statement(view) for view in VIEWS),
+]
+"""Statements put together from templates, filled as jobs fill them."""
 
 
 def verb(statement: Statement) -> str:
@@ -86,6 +93,17 @@ def test_every_statement_of_every_domain_fits_the_schema(transaction):
             problems.append(f"{statement}: {error.diag.message_primary}")
     assert not problems, "\n".join(problems)
     assert len(everything) > 40
+
+
+def test_every_filled_template_fits_the_schema(transaction):
+    problems = []
+    for composed in COMPOSED:
+        try:
+            with transaction.transaction():
+                transaction.execute(composed.query)
+        except psycopg.Error as error:
+            problems.append(f"{composed.doing}: {error.diag.message_primary}")
+    assert not problems, "\n".join(problems)
 
 
 @pytest.mark.parametrize(

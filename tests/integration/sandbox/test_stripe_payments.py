@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import stripe as stripe_python
 
-from sandbox.stripe_api import StripeSandbox
 from sandbox.stripe_api.errors import ApiError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeSandbox]:
-    with StripeSandbox(rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
-def stripe(server: StripeSandbox) -> StripeSandbox:
-    server.reset()
-    return server
-
-
-@pytest.fixture
-def api(stripe: StripeSandbox) -> Any:
-    return stripe.client().v1
 
 
 @pytest.fixture

@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
 import stripe as stripe_python
 
-from sandbox.stripe_api import StripeSandbox
 from sandbox.stripe_api.limits import RateLimiter
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CREATE = "POST /v1/payment_intents"
 DAY = 86_400
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[StripeSandbox]:
-    with StripeSandbox(rate_limit=None) as running:
-        yield running
-
-
-@pytest.fixture
-def stripe(server: StripeSandbox) -> StripeSandbox:
-    server.reset()
-    return server
-
-
-@pytest.fixture
-def api(stripe: StripeSandbox) -> Any:
-    return stripe.client().v1
 
 
 @pytest.fixture

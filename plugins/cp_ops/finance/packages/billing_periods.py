@@ -108,5 +108,5 @@ def periods_until(schedule: Schedule, engagement: Days, day: date) -> Iterator[B
         assert period is not None
         yield period
         if period.whole.end == date(MAXYEAR, 12, 31):
-            break
+            break  # an open-ended engagement may end on the last day there is, and no day follows it
         start = period.days.end + timedelta(days=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 from typing import Annotated
 
@@ -15,16 +16,10 @@ EARLIEST = date(2000, 1, 1)
 def _iso_day(value: object) -> object:
     if value is None or type(value) is date:
         return value
-    if not isinstance(value, str):
-        raise ValueError("must be a day as YYYY-MM-DD")  # noqa: TRY004 - pydantic reports a ValueError
-    try:
-        return date.fromisoformat(value) if len(value) == len("YYYY-MM-DD") else _refuse()
-    except ValueError:
-        raise ValueError("must be a day as YYYY-MM-DD") from None
-
-
-def _refuse() -> object:
-    raise ValueError
+    if isinstance(value, str) and len(value) == len("YYYY-MM-DD"):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise ValueError("must be a day as YYYY-MM-DD")
 
 
 class GeneratePackageInvoicesOptions(FirmOptions):

@@ -1,153 +1,83 @@
-"""The kinds of finding of reconcile_stripe, and what is compared: a local invoice and what Stripe has of it."""
+"""The kinds of finding of reconcile_stripe, in one table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.runtime.findings import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import date
-    from decimal import Decimal
+    from collections.abc import Mapping
+
+
+class FindingKind(StrEnum):
+    """How an invoice and Stripe can differ."""
+
+    STATUS = "status_mismatch"
+    AMOUNT = "amount_mismatch"
+    CURRENCY = "currency_mismatch"
+    PAID_DATE = "paid_date_mismatch"
+    UNDERPAID = "underpaid"
+    OVERPAID = "overpaid"
+    DUPLICATE = "duplicate_payment"
+    MISSING_IN_STRIPE = "missing_in_stripe"
+    MISSING_LOCALLY = "missing_locally"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of finding: how much it matters, and what a person can do about it."""
+class Advice:
+    """How much a kind of finding matters, and what a person can do about it."""
 
     severity: Severity
     proposed_action: str
 
 
-STATUS, AMOUNT, CURRENCY, PAID_DATE = (
-    "status_mismatch",
-    "amount_mismatch",
-    "currency_mismatch",
-    "paid_date_mismatch",
-)
-UNDERPAID, OVERPAID, DUPLICATE = "underpaid", "overpaid", "duplicate_payment"
-MISSING_IN_STRIPE, MISSING_LOCALLY = "missing_in_stripe", "missing_locally"
-
-KINDS: Mapping[str, Kind] = {
-    STATUS: Kind(
+KINDS: Mapping[FindingKind, Advice] = {
+    FindingKind.STATUS: Advice(
         Severity.WARNING,
         "Look at the invoice in Stripe's dashboard; then record its payment here, or void, refund or mark it paid there",
     ),
-    AMOUNT: Kind(
+    FindingKind.AMOUNT: Advice(
         Severity.WARNING,
         "Find out which amount was agreed; correct the other side with a credit note or a new invoice",
     ),
-    CURRENCY: Kind(
+    FindingKind.CURRENCY: Advice(
         Severity.CRITICAL,
         "Stop collecting this invoice, refund what was charged and issue it anew in the right currency",
     ),
-    PAID_DATE: Kind(Severity.INFO, "Correct the invoice's paid date to the day on which Stripe charged it"),
-    UNDERPAID: Kind(
+    FindingKind.PAID_DATE: Advice(
+        Severity.INFO, "Correct the invoice's paid date to the day on which Stripe charged it"
+    ),
+    FindingKind.UNDERPAID: Advice(
         Severity.CRITICAL,
         "Less money came in than is recorded: find the missing payment or reopen the invoice",
     ),
-    OVERPAID: Kind(Severity.CRITICAL, "Refund the difference in Stripe, or book it as the client's credit"),
-    DUPLICATE: Kind(
+    FindingKind.OVERPAID: Advice(
+        Severity.CRITICAL, "Refund the difference in Stripe, or book it as the client's credit"
+    ),
+    FindingKind.DUPLICATE: Advice(
         Severity.CRITICAL, "The client paid more than once: refund the surplus payment in Stripe"
     ),
-    MISSING_IN_STRIPE: Kind(
+    FindingKind.MISSING_IN_STRIPE: Advice(
         Severity.CRITICAL,
         "Look the id up in Stripe's dashboard, also in test mode and in other accounts; correct the invoice's reference",
     ),
-    MISSING_LOCALLY: Kind(
+    FindingKind.MISSING_LOCALLY: Advice(
         Severity.CRITICAL,
         "Find the invoice that it names: record its payment there or refund it in Stripe; void there what nobody should pay",
     ),
 }
-INVOICE_KINDS = tuple(kind for kind in KINDS if kind != MISSING_LOCALLY)
-
-
-@dataclass(frozen=True, slots=True)
-class StripeInvoice:
-    """A Stripe invoice; amounts in Stripe's units."""
-
-    id: str
-    status: str
-    currency: str
-    total: int
-    paid_off_stripe: int
-    paid_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class StripePayment:
-    """A payment intent with its charge; amounts in Stripe's units, times in Unix seconds.
-
-    :param settles_later: the charge is a bank debit, whose money arrives days after it.
-    :param dispute: the status of its dispute, '' without one.
-    """
-
-    id: str
-    status: str
-    currency: str
-    amount: int
-    received: int
-    refunded: int
-    charged_at: int | None
-    settles_later: bool
-    dispute: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalInvoice:
-    """An invoice of the application with its references, and what Stripe has of it.
-
-    :param paid_by_other_means: cleared payments allocated to it that did not come through Stripe.
-    :param paid_without_intent: what Stripe received for its invoices by payments that are no payment intents.
-    :param other_invoices: Stripe invoices that it does not refer to, whose metadata names it.
-    """
-
-    id: int
-    firm_id: int
-    status: str
-    total_amount: Decimal
-    amount_paid: Decimal
-    currency: str
-    paid_date: date | None
-    stripe_invoice_id: str
-    stripe_payment_intent_id: str
-    paid_by_other_means: Decimal
-    timezone: str
-    invoice: StripeInvoice | None
-    payments: tuple[StripePayment, ...]
-    paid_without_intent: int = 0
-    other_invoices: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        invoice: Mapping[str, Any] | None,
-        payments: Iterable[Mapping[str, Any]],
-        other_invoices: Iterable[str],
-        **columns: Any,
-    ) -> LocalInvoice:
-        """Build one from a row of the statement `stripe_comparison`."""
-        return cls(
-            invoice=StripeInvoice(**invoice) if invoice else None,
-            payments=tuple(StripePayment(**payment) for payment in payments),
-            other_invoices=tuple(other_invoices),
-            **columns,
-        )
-
-    def missing(self) -> list[str]:
-        """Name the references that Stripe does not know."""
-        known = {payment.id for payment in self.payments} | ({self.invoice.id} if self.invoice else set())
-        return [i for i in (self.stripe_invoice_id, self.stripe_payment_intent_id) if i and i not in known]
+INVOICE_KINDS = tuple(kind for kind in KINDS if kind is not FindingKind.MISSING_LOCALLY)
+"""The kinds that are about an invoice of the application; the last one is about an object of Stripe's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
     """One difference: the kind, what each side says, and what else helps to understand it."""
 
-    kind: str
+    kind: FindingKind
     local: str
     stripe: str
     details: Mapping[str, Any] = field(default_factory=dict)

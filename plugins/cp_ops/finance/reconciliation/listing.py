@@ -1,10 +1,12 @@
-"""Stripe's objects, page by page into temporary tables, at constant memory; what the pages lack, one by one."""
+"""What is asked of Stripe: objects page by page into temporary tables, and one by one what the pages lack."""
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cp_ops.finance.reconciliation.staged import dispute_rows, invoice_row, link_row, names_ours, payment_row
 from cp_ops.runtime.errors import ImplausibleError
 
 if TYPE_CHECKING:
@@ -13,11 +15,24 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
 
 Document = dict[str, Any]
-INVOICE_EXPAND = ("payments", "amount_paid_off_stripe")
-"""What Stripe gives of an invoice only when asked; the amount since API version 2026-05-27.dahlia
+
+
+class Resource(StrEnum):
+    """Stripe's lists."""
+
+    INVOICES = "invoices"
+    PAYMENT_INTENTS = "payment_intents"
+    INVOICE_PAYMENTS = "invoice_payments"
+    DISPUTES = "disputes"
+    EVENTS = "events"
+
+
+EXPAND: Mapping[Resource, tuple[str, ...]] = {
+    Resource.INVOICES: ("payments", "amount_paid_off_stripe"),
+    Resource.PAYMENT_INTENTS: ("latest_charge",),
+}
+"""What Stripe gives of an object only when asked; an invoice's amount since API version 2026-05-27.dahlia
 (docs.stripe.com/changelog/dahlia/2026-05-27/invoice-object-amount-paid-off-stripe-property)."""
-LIST_INVOICE_EXPAND = [f"data.{member}" for member in INVOICE_EXPAND]
-PAYMENT_EXPAND = ("latest_charge",)
 CHANGES = [
     "payment_intent.processing",
     "payment_intent.succeeded",
@@ -36,13 +51,17 @@ CHANGES = [
 
 A payment intent that is open at Stripe is not listed once it is older than the window, and may be paid years later.
 """
-LISTED = {"invoice": "invoices", "payment_intent": "payment_intents"}
-"""The lists by the kind of object."""
+LISTED: Mapping[str, Resource] = {
+    "invoice": Resource.INVOICES,
+    "payment_intent": Resource.PAYMENT_INTENTS,
+}
+"""The lists by the kind of object that an event is about."""
 EVENT_DAYS = 30
 """How long Stripe keeps events (docs.stripe.com/api/events)."""
 MIN_MISSING_TO_DOUBT = 20
 """From this many missing objects on, too large a share of them is not believed."""
 CHUNK = 500
+"""Objects that are fetched one by one before they are staged."""
 
 
 class StripeReader(Protocol):
@@ -59,13 +78,42 @@ class StripeReader(Protocol):
         ...
 
 
+@dataclass
+class _Changed:
+    """What events say has changed, sorted by what it may mean here.
+
+    :param listed_since: Unix seconds; objects created since then were listed.
+    :param ids: objects that are older than the listing.
+    :param ours: of these, the ones whose metadata names an invoice of ours, and payment intents whose charge was
+        refunded or disputed.
+    """
+
+    listed_since: int
+    ids: set[str] = field(default_factory=set)
+    ours: dict[Resource, set[str]] = field(
+        default_factory=lambda: {Resource.INVOICES: set(), Resource.PAYMENT_INTENTS: set()}
+    )
+
+    def learn(self, subject: Document) -> None:
+        """Take in the object of one event."""
+        resource = LISTED.get(subject["object"])
+        if resource is None:
+            # A charge, a refund or a dispute has no metadata of ours: it names its payment intent at most.
+            if payment := subject.get("payment_intent"):
+                self.ours[Resource.PAYMENT_INTENTS].add(str(payment))
+        elif subject["created"] < self.listed_since:
+            self.ids.add(str(subject["id"]))
+            if names_ours(subject) != (None, None):
+                self.ours[resource].add(str(subject["id"]))
+
+
 class StripeListing:
     """Fills the temporary tables ``stripe_invoice``, ``stripe_payment``, ``stripe_link`` and ``stripe_dispute``."""
 
     def __init__(self, run: JobRun, stripe: StripeReader) -> None:
         self._run = run
         self._stripe = stripe
-        self.listed = {"invoices": 0, "payment_intents": 0}
+        self.listed = {Resource.INVOICES: 0, Resource.PAYMENT_INTENTS: 0}
         self.pages = 0
         self.single_fetches = 0
         self.not_found = 0
@@ -76,15 +124,15 @@ class StripeListing:
         :param since: Unix seconds; None for everything.
         """
         window = {"created": {"gte": since}} if since else {}
-        self._invoices(self._stripe.pages("invoices", expand=LIST_INVOICE_EXPAND, **window))
+        self._invoices(window)
         if since:
-            older = {"created": {"lt": since}, "status": "open"}
-            self._invoices(self._stripe.pages("invoices", expand=LIST_INVOICE_EXPAND, **older))
-        for page in self._stripe.pages("payment_intents", expand=["data.latest_charge"], **window):
-            self._page("payment_intents", page)
+            # However old it is, an invoice that is open at Stripe may be paid at any time.
+            self._invoices({"created": {"lt": since}, "status": "open"})
+        expand = _in_list(Resource.PAYMENT_INTENTS)
+        for page in self._pages(Resource.PAYMENT_INTENTS, expand=expand, **window):
             self._copy("copy_stripe_payments", map(payment_row, page))
-        for page in self._stripe.pages("disputes"):
-            self._page("disputes", page)
+        # All disputes, however old: they name a payment that may be of any age.
+        for page in self._pages(Resource.DISPUTES):
             self._copy("copy_stripe_disputes", dispute_rows(page))
 
     def follow_events(self, since: int, *, listed_since: int) -> set[str]:
@@ -97,23 +145,17 @@ class StripeListing:
         :param listed_since: objects created since then were listed, and need no fetch.
         :return: the ids of all that changed.
         """
-        changed: set[str] = set()
-        ours: dict[str, set[str]] = {"invoices": set(), "payment_intents": set()}
-        for page in self._stripe.pages("events", types=CHANGES, created={"gte": since}):
-            self._page("events", page)
-            for subject in (event["data"]["object"] for event in page):
-                resource = LISTED.get(subject["object"])
-                if resource is None and subject.get("payment_intent"):
-                    ours["payment_intents"].add(str(subject["payment_intent"]))
-                elif resource and subject["created"] < listed_since:
-                    changed.add(str(subject["id"]))
-                    if _names_ours(subject) != (None, None):
-                        ours[resource].add(str(subject["id"]))
-        payments = self._unlisted(ours["payment_intents"])
-        self.fetch("payment_intents", payments, allowance=0)
-        ours["invoices"].update(invoice for payment in payments for invoice in self._invoices_of(payment))
-        self.fetch("invoices", self._unlisted(ours["invoices"]), allowance=0)
-        return changed.union(payments, ours["invoices"])
+        changed = _Changed(listed_since)
+        for page in self._pages(Resource.EVENTS, types=CHANGES, created={"gte": since}):
+            for event in page:
+                changed.learn(event["data"]["object"])
+        # Payments first: only Stripe knows which of its invoices a refunded payment belongs to.
+        payments = self._unlisted(changed.ours[Resource.PAYMENT_INTENTS])
+        self.fetch(Resource.PAYMENT_INTENTS, payments, allowance=0)
+        invoices = changed.ours[Resource.INVOICES]
+        invoices.update(invoice for payment in payments for invoice in self._invoices_of(payment))
+        self.fetch(Resource.INVOICES, self._unlisted(invoices), allowance=0)
+        return changed.ids.union(payments, invoices)
 
     def _unlisted(self, ids: Iterable[str]) -> list[str]:
         with self._run.read() as tx:
@@ -122,20 +164,18 @@ class StripeListing:
     def _invoices_of(self, payment: str) -> Iterator[str]:
         """Give the Stripe invoices that a payment intent is to pay; the payment intent does not name them."""
         about = {"type": "payment_intent", "payment_intent": payment}
-        for page in self._stripe.pages("invoice_payments", payment=about):
-            self._page("invoice_payments", page)
+        for page in self._pages(Resource.INVOICE_PAYMENTS, payment=about):
             yield from (str(found["invoice"]) for found in page if found["status"] != "canceled")
 
-    def fetch(self, resource: str, ids: Iterable[str], *, allowance: int) -> None:
+    def fetch(self, resource: Resource, ids: Iterable[str], *, allowance: int) -> None:
         """Fetch objects one by one, in place of what is known of them.
 
         :param allowance: how many may be missing before Stripe's answers are not believed.
         :raises ImplausibleError: when more are.
         """
         chunk: list[Document] = []
-        expand = INVOICE_EXPAND if resource == "invoices" else PAYMENT_EXPAND
         for object_id in ids:
-            found = self._stripe.get(resource, object_id, expand=expand)
+            found = self._stripe.get(resource, object_id, expand=EXPAND[resource])
             self.single_fetches += 1
             if found is None or found.get("deleted"):
                 self._doubt(allowance)
@@ -147,6 +187,11 @@ class StripeListing:
         self._replace(resource, chunk)
 
     def _doubt(self, allowance: int) -> None:
+        """Count an object that Stripe does not know.
+
+        A few were deleted by hand. Many at once mean a key of another account, or of test mode: believed, every invoice
+        would become a critical finding.
+        """
         self.not_found += 1
         if self.not_found > max(MIN_MISSING_TO_DOUBT, allowance):
             raise ImplausibleError(
@@ -155,9 +200,8 @@ class StripeListing:
                 "are really gone, raise [cp_ops] stripe_max_missing_share for one run"
             )
 
-    def _invoices(self, pages: Iterable[list[Document]]) -> None:
-        for page in pages:
-            self._page("invoices", page)
+    def _invoices(self, filters: Mapping[str, Any]) -> None:
+        for page in self._pages(Resource.INVOICES, expand=_in_list(Resource.INVOICES), **filters):
             self._take_invoices(page)
 
     def _take_invoices(self, invoices: Sequence[Document]) -> None:
@@ -170,89 +214,38 @@ class StripeListing:
         yield from map(link_row, inlined["data"])
         if inlined["has_more"]:
             known = {payment["id"] for payment in inlined["data"]}
-            for page in self._stripe.pages("invoice_payments", invoice=invoice["id"]):
-                self._page("invoice_payments", page)
+            for page in self._pages(Resource.INVOICE_PAYMENTS, invoice=invoice["id"]):
                 yield from (link_row(payment) for payment in page if payment["id"] not in known)
 
-    def _replace(self, resource: str, objects: Sequence[Document]) -> None:
+    def _replace(self, resource: Resource, objects: Sequence[Document]) -> None:
         if not objects:
             return
+        # A page may have shown the object in an earlier state: what was fetched last counts.
         ids = [found["id"] for found in objects]
         with self._run.read() as tx:
             tx.execute("forget_stripe_objects", ids=ids)
-        if resource == "invoices":
+        if resource is Resource.INVOICES:
             self._take_invoices(objects)
         else:
             self._copy("copy_stripe_payments", map(payment_row, objects))
 
-    def _page(self, resource: str, page: Sequence[Document]) -> None:
-        self.pages += 1
-        if resource in self.listed:
-            self.listed[resource] += len(page)
-            if self.pages % 10 == 1:
-                self._run.progress(f"{self.listed[resource]} {resource} listed")
+    def _pages(self, resource: Resource, **filters: Any) -> Iterator[list[Document]]:
+        """Give a list's pages, and count them."""
+        for page in self._stripe.pages(resource, **filters):
+            self.pages += 1
+            if resource in self.listed:
+                self.listed[resource] += len(page)
+                if self.pages % 10 == 1:
+                    self._run.progress(f"{self.listed[resource]} {resource} listed")
+            yield page
 
     def _copy(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        # First the rows: a nested list is paged while they are read, and no transaction waits for Stripe.
         staged = list(rows)
         with self._run.read() as tx:
             tx.copy(statement, staged)
 
 
-def invoice_row(invoice: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Give what is staged of a Stripe invoice."""
-    return (
-        invoice["id"],
-        invoice["status"],
-        invoice["currency"],
-        invoice["total"],
-        invoice.get("amount_paid_off_stripe") or 0,
-        invoice["status_transitions"]["paid_at"],
-        *_names_ours(invoice),
-    )
-
-
-def payment_row(payment: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Give what is staged of a payment intent and its latest charge; a charge's time is the payment's time."""
-    charge = payment.get("latest_charge") or {}
-    moved = payment["status"] == "succeeded"
-    details = charge.get("payment_method_details") or {}
-    return (
-        payment["id"],
-        payment["status"],
-        payment["currency"],
-        payment["amount"],
-        payment["amount_received"],
-        charge.get("amount_refunded") or 0,
-        charge.get("created") if moved else None,
-        bool(details) and details.get("type") not in (None, "card", "card_present", "link"),
-        *_names_ours(payment),
-    )
-
-
-def link_row(payment: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Give what is staged of an invoice payment.
-
-    A payment record tells of money that did not come through Stripe, and is in the invoice's `amount_paid_off_stripe`.
-    """
-    paid = payment["payment"]
-    amount = 0 if paid["type"] == "payment_record" else payment.get("amount_paid") or 0
-    return (payment["id"], payment["invoice"], paid.get("payment_intent"), amount, payment["status"])
-
-
-def dispute_rows(disputes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """Give what is staged of disputes that are about a payment intent."""
-    for dispute in disputes:
-        if dispute.get("payment_intent"):
-            yield (dispute["id"], dispute["payment_intent"], dispute["status"])
-
-
-_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
-
-
-def _names_ours(thing: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Read firm and invoice from an object's metadata; None unless both are ids."""
-    metadata = thing.get("metadata") or {}
-    firm, invoice = (str(metadata.get(name, "")) for name in ("firm_id", "invoice_id"))
-    if _NUMBER.fullmatch(firm) and _NUMBER.fullmatch(invoice):
-        return int(firm), int(invoice)
-    return None, None
+def _in_list(resource: Resource) -> list[str]:
+    """Give what to expand of every object of a list."""
+    return [f"data.{member}" for member in EXPAND[resource]]

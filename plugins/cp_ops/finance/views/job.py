@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
+from psycopg import sql
+
 from cp_ops.finance.views.options import VIEWS, RefreshMaterializedViewsOptions
-from cp_ops.finance.views.plan import CLOSE, REFRESH, ReportingView, plan_refresh
+from cp_ops.finance.views.plan import CLOSE, REFRESH, CloseLogs, RefreshView, ReportingView, plan_refresh
 from cp_ops.runtime.errors import CpOpsError, DatabaseUnavailableError, LeaseLostError
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.preflight import Table
+from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
     from cp_ops.runtime.plan import Action
@@ -21,6 +25,13 @@ LOCK_SECONDS = 10
 """How long a refresh waits for its lock."""
 
 
+class RefreshStatus(StrEnum):
+    """What the application's log says of a refresh that has ended."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
 class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
     """Refresh the reporting views; one that cannot be refreshed stops no other.
 
@@ -31,20 +42,13 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
     statements = "finance/views"
     options = RefreshMaterializedViewsOptions
     needs = (
-        Table(
+        Table.of(
             "finance_mv_refresh_log",
-            (
-                *(
-                    "id",
-                    "view_name",
-                    "firm_id",
-                    "refresh_started_at",
-                    "refresh_completed_at",
-                    "refresh_status",
-                ),
-                *("rows_affected", "error_message", "triggered_by"),
-            ),
-            ("SELECT", "INSERT", "UPDATE"),
+            "id view_name firm_id refresh_started_at refresh_completed_at refresh_status rows_affected error_message"
+            " triggered_by",
+            "SELECT",
+            "INSERT",
+            "UPDATE",
         ),
     )
 
@@ -74,28 +78,29 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
             return
         for action in found.plan.of_kind(CLOSE):
             self._close(run, action)
+        # A refused view is logged, too. The application would otherwise go on showing its last success.
         for view, error in found.refused:
-            self._finish(run, self._begin(run, view), "failed", error=str(error))
+            self._finish(run, self._begin(run, view), RefreshStatus.FAILED, error=str(error))
         for action in found.plan.of_kind(REFRESH):
             self._refresh(run, action)
 
     def _refresh(self, run: JobRun, action: Action) -> None:
-        view, concurrently = action.target, bool(action.data["concurrently"])
+        view, concurrently = action.target, action.payload(RefreshView).concurrently
         log_id = self._begin(run, view)
         try:
             with run.write() as tx:
+                # A refresh that waits for its lock makes every later reader wait behind it.
                 tx.execute("wait_at_most", seconds=LOCK_SECONDS)
-                tx.execute(f"refresh_{view}{'_concurrently' if concurrently else ''}")
+                tx.execute(refresh_statement(view, concurrently=concurrently))
             with run.read() as tx:
-                counted = tx.one(f"count_{view}")
+                rows = tx.count(count_statement(view))
         except (LeaseLostError, DatabaseUnavailableError):
-            raise
+            raise  # nothing more can be written: the next run closes the log row
         except CpOpsError as error:
-            self._finish(run, log_id, "failed", error=str(error))
+            self._finish(run, log_id, RefreshStatus.FAILED, error=str(error))
             run.fail(view, error)
             return
-        rows = counted["rows"] if counted else 0
-        seconds = self._finish(run, log_id, "success", rows=rows)
+        seconds = self._finish(run, log_id, RefreshStatus.SUCCESS, rows=rows)
         run.done("refreshed", 1)
         run.note(view, f"{rows} rows in {seconds:.2f} s, {action.reason}")
         run.progress(f"{view}: {rows} rows in {seconds:.2f} s, {action.reason}")
@@ -105,13 +110,14 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
             tx.execute("use_utc")
             closed = tx.execute(
                 "close_stale_refresh_logs",
-                ids=[int(key) for key in str(action.data["ids"]).split(",")],
+                ids=list(action.payload(CloseLogs).ids),
                 error=f"its run ended without a result; closed by run {run.run_id} of cp_ops",
             )
         run.done("logs_closed", closed)
         run.skip("log row closed by somebody else", action.rows - closed)
 
     def _begin(self, run: JobRun, view: str) -> int:
+        """Write the log row before the refresh, in a transaction of its own: it stays if the refresh is rolled back."""
         with run.write() as tx:
             tx.execute("use_utc")
             row = tx.one("begin_refresh_log", view=view, triggered_by=self._triggered_by)
@@ -119,9 +125,25 @@ class RefreshMaterializedViews(Job[RefreshMaterializedViewsOptions]):
         return int(row["id"])
 
     def _finish(
-        self, run: JobRun, log_id: int, status: str, *, rows: int | None = None, error: str = ""
+        self, run: JobRun, log_id: int, status: RefreshStatus, *, rows: int | None = None, error: str = ""
     ) -> float:
         with run.write() as tx:
             tx.execute("use_utc")
-            row = tx.one("finish_refresh_log", id=log_id, status=status, rows=rows, error=error)
+            row = tx.one("finish_refresh_log", id=log_id, status=status.value, rows=rows, error=error)
         return float(row["seconds"]) if row else 0.0
+
+
+def refresh_statement(view: str, *, concurrently: bool) -> ComposedStatement:
+    """Compose the refresh of a view."""
+    name = sql.Identifier(view)
+    if concurrently:
+        refresh = template("finance/views/refresh_concurrently", view=name)
+        return ComposedStatement(f"finance/refresh_{view}_concurrently", refresh)
+    return ComposedStatement(f"finance/refresh_{view}", template("finance/views/refresh", view=name))
+
+
+def count_statement(view: str) -> ComposedStatement:
+    """Compose the count of a view's rows."""
+    return ComposedStatement(
+        f"finance/count_{view}", template("finance/views/count", view=sql.Identifier(view))
+    )

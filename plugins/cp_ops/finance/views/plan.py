@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import PreflightError
-from cp_ops.runtime.plan import Action, Plan
+from cp_ops.runtime.plan import Action, Payload, Plan, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +41,24 @@ class ReportingView:
     hidden_tables: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CloseLogs(Payload):
+    """Close the log rows that dead runs left open."""
+
+    ids: tuple[int, ...]
+
+    def hashed(self) -> dict[str, Scalar]:
+        """Give the ids as the one text that the plan's hash covers."""
+        return {"ids": ",".join(map(str, self.ids))}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RefreshView(Payload):
+    """Refresh the view that the action's target names."""
+
+    concurrently: bool
+
+
 @dataclass(frozen=True)
 class RefreshPlan:
     """The plan, and the views that must not be refreshed as they stand, each with its error."""
@@ -67,7 +85,7 @@ def plan_refresh(
             f"finance_mv_refresh_log:{name}",
             "marked running, but no refresh is under way",
             rows=len(ids),
-            data={"ids": ",".join(map(str, ids))},
+            data=CloseLogs(tuple(ids)),
         )
         for name, ids in sorted(stale_logs.items())
     ]
@@ -77,14 +95,15 @@ def plan_refresh(
         if problem:
             refused.append((view.name, PreflightError(problem)))
             continue
-        way, reason = _way(view, concurrently, max_rows)
-        label = "concurrently" if way else "plain"
-        actions.append(Action(REFRESH, view.name, f"{label}: {reason}", data={"concurrently": way}))
+        together, why = _way(view, concurrently, max_rows)
+        reason = f"{'concurrently' if together else 'plain'}: {why}"
+        actions.append(Action(REFRESH, view.name, reason, data=RefreshView(together)))
     return RefreshPlan(Plan(tuple(actions)), tuple(refused))
 
 
 def _problem(view: ReportingView) -> str:
     """Say why a view must not be refreshed at all; empty when it can be."""
+    # The order matters: a missing view has no owner, and what is no materialized view cannot be refreshed by anybody.
     if not view.present:
         return "this deployment has no such view: the application's migrations create it"
     if not view.materialized:
@@ -116,7 +135,7 @@ def _obstacle(view: ReportingView) -> str:
 
 
 def _way(view: ReportingView, concurrently: Concurrently, max_rows: int) -> tuple[bool, str]:
-    """Choose the way, and say why."""
+    """Choose whether to refresh concurrently, and say why."""
     if concurrently != "auto":
         return concurrently == "always", "as asked"
     if obstacle := _obstacle(view):
@@ -124,8 +143,7 @@ def _way(view: ReportingView, concurrently: Concurrently, max_rows: int) -> tupl
     if view.rows is None:
         return False, "no refresh was logged that would tell its size"
     if view.rows > max_rows:
-        return (
-            False,
-            f"comparing {view.rows:,} old rows with the new ones takes several times as long as writing them",
-        )
+        # PostgreSQL builds the new rows beside the old ones, joins both in full, and writes the differences.
+        slower = "takes several times as long as writing them"
+        return False, f"comparing {view.rows:,} old rows with the new ones {slower}"
     return True, f"comparing {view.rows:,} rows costs next to nothing, and no reader waits"

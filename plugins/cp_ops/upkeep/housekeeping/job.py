@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.options import JobOptions
-from cp_ops.runtime.plan import Action, Plan
+from cp_ops.upkeep.housekeeping.plan import DeleteOld, OldRecords, RecordTable, plan_housekeeping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 BATCH = 5_000
 """Rows per DELETE."""
-
-
-@dataclass(frozen=True)
-class OldRecords:
-    """How many records of one table are old enough to go."""
-
-    table: str
-    records: int
-
-
-def plan_housekeeping(old: Iterable[OldRecords], *, cutoff: datetime) -> Plan:
-    """Plan one deletion per table that has old records. Pure."""
-    return Plan.of(
-        Action(
-            "delete",
-            f"cp_ops.{table.table}",
-            f"older than {cutoff:%Y-%m-%d}",
-            rows=table.records,
-            data={"table": table.table, "before": cutoff.isoformat()},
-        )
-        for table in old
-        if table.records
-    )
+DELETIONS: Mapping[RecordTable, tuple[str, str]] = {
+    RecordTable.JOB_RUN: ("delete_old_job_run", "job_run_deleted"),
+    RecordTable.FINDING: ("delete_old_finding", "finding_deleted"),
+}
+"""Per table, the statement that deletes its old records, and what the outcome counts them as."""
 
 
 class Housekeeping(Job[JobOptions]):
@@ -56,9 +37,10 @@ class Housekeeping(Job[JobOptions]):
         if not run.accept(plan):
             return
         for action in plan.actions:
-            table = action.data["table"]
+            statement, counted_as = DELETIONS[action.payload(DeleteOld).table]
+            # A batch that is not full was the last. Counting again would scan the table once more.
             deleted = BATCH
             while deleted == BATCH:
                 with run.write() as tx:
-                    deleted = tx.execute(f"delete_old_{table}", cutoff=cutoff, batch=BATCH)
-                run.done(f"{table}_deleted", deleted)
+                    deleted = tx.execute(statement, cutoff=cutoff, batch=BATCH)
+                run.done(counted_as, deleted)

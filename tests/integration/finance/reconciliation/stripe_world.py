@@ -62,3 +62,13 @@ def payer(
 def unix(moment: datetime) -> int:
     """Give Unix seconds."""
     return int(moment.astimezone(UTC).timestamp())
+
+
+def kinds(findings: Any) -> list[str]:
+    """Name the kinds of the open findings, sorted."""
+    return sorted(kind for kind, _ in findings())
+
+
+def pay(stripe: StripeSandbox, remote: str, card: tuple[str, str]) -> None:
+    """Pay a Stripe invoice by a card, as its client does."""
+    stripe.client().v1.invoices.pay(remote, {"payment_method": card[1]})

@@ -17,7 +17,7 @@ from cp_ops.crm.stale_deals.alerts import (
     stale_priority,
     stale_text,
 )
-from cp_ops.crm.stale_deals.job import FUTURE_ACTIVITY, NO_RECIPIENT, Deal, plan_stale_deals
+from cp_ops.crm.stale_deals.plan import FUTURE_ACTIVITY, NO_RECIPIENT, Deal, plan_stale_deals
 from cp_ops.runtime.firms import Firm
 
 NOW = datetime(2026, 3, 10, 10, 0, tzinfo=UTC)

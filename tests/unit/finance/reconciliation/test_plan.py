@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cp_ops.finance.reconciliation.comparison import EXPECTED, compare
-from cp_ops.finance.reconciliation.kinds import KINDS, LocalInvoice, StripeInvoice, StripePayment
-from cp_ops.finance.reconciliation.listing import link_row
+from cp_ops.finance.reconciliation.invoices import LocalInvoice, StripeInvoice, StripePayment
+from cp_ops.finance.reconciliation.kinds import KINDS
+from cp_ops.finance.reconciliation.plan import EXPECTED, compare
+from cp_ops.finance.reconciliation.staged import link_row
 from cp_ops.runtime.money import Money
 
 AT = int(datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ class InvoiceVerdict(StrEnum):
     MOVING = "moving"
 
 
+@dataclass
 class Tally:
     """Counts the verdicts, and gives the findings.
 
@@ -37,11 +39,12 @@ class Tally:
     :ivar moving: subjects of the invoices of which nothing is concluded in this run.
     """
 
-    def __init__(self) -> None:
-        self.local = self.population = self.orphans = 0
-        self.moving: list[str] = []
-        self._verdicts: Counter[InvoiceVerdict] = Counter()
-        self._kinds: Counter[FindingKind] = Counter()
+    local: int = 0
+    population: int = 0
+    orphans: int = 0
+    moving: list[str] = field(default_factory=list)
+    _verdicts: Counter[InvoiceVerdict] = field(default_factory=Counter)
+    _kinds: Counter[FindingKind] = field(default_factory=Counter)
 
     def judge(self, rows: Iterable[dict[str, Any]], *, changed_after: datetime) -> Iterator[Finding]:
         """Compare invoices and give what was found.

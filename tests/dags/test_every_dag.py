@@ -18,8 +18,8 @@ import pytest
 import cp_ops
 import cp_ops.operators
 from cp_ops.operators.base import JobOperator
-from cp_ops.operators.dags import OWNER, Tag
-from cp_ops.runtime.errors import CpOpsError, all_errors
+from cp_ops.operators.dags import OWNER, Tag, ops_dag
+from cp_ops.runtime.errors import CpOpsError, SettingError, all_errors
 from cp_ops.runtime.options import SECRET_LIKE
 from tests.airflow_environment import DAGS, REPOSITORY
 from tests.dags.conftest import load_dags
@@ -230,6 +230,22 @@ def test_a_domains_own_error_means_what_its_base_means():
         if error.__module__ != CpOpsError.__module__:
             base = error.__mro__[1]
             assert (error.verdict, error.retry_delay) == (base.verdict, base.retry_delay), error
+
+
+def declare():
+    return ops_dag("declared", schedule="0 1 * * *", options=None, doc_md="A DAG.", tags=[Tag.SYSTEM])
+
+
+def test_a_wrong_time_zone_is_named_with_its_setting(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CP_OPS__TIMEZONE", "Mars/Olympus")
+    with pytest.raises(SettingError, match=r"^\[cp_ops\] timezone: 'Mars/Olympus' is not an IANA time zone"):
+        declare()
+
+
+def test_another_wrong_setting_hides_no_dag(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CP_OPS__TIMEZONE", "Europe/Paris")
+    monkeypatch.setenv("AIRFLOW__CP_OPS__CHARGES_MAX", "many")
+    assert declare().timetable.timezone == "Europe/Paris"
 
 
 def test_only_the_plugin_is_loaded_when_airflow_starts():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from cp_ops.documents.reconciliation.options import ReconcileS3Options
-from cp_ops.operators.base import JobOperator
+from cp_ops.operators.objects import StoredObjectsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cp_ops.runtime.settings import Settings
 
 
-class ReconcileS3Operator(JobOperator):
+class ReconcileS3Operator(StoredObjectsOperator):
     """Compare document versions with the S3 buckets both ways and report what does not match.
 
     Connections, as JSON (``AIRFLOW_CONN_CP_S3``, ``AIRFLOW_CONN_CP_KMS`` or any secrets backend)::
@@ -30,24 +30,12 @@ class ReconcileS3Operator(JobOperator):
     The role needs s3:ListBucket and s3:ListBucketVersions on the buckets; for deep runs s3:GetObject and
     s3:GetObjectAttributes on their objects; where kms_backend is aws, kms:Decrypt on the firms' keys. No right to
     write or delete.
-
-    :param s3_conn_id: connection to S3, and to AWS KMS where kms_backend is aws.
-    :param kms_conn_id: connection whose password is the application's LOCAL_KMS_MASTER_KEY.
     """
 
     job = "cp_ops.documents.reconciliation.job:ReconcileS3"
     command = "reconcile_s3"
     options = ReconcileS3Options
 
-    def __init__(self, *, s3_conn_id: str = "cp_s3", kms_conn_id: str = "cp_kms", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.s3_conn_id = s3_conn_id
-        self.kms_conn_id = kms_conn_id
-
     @override
     def build(self, job: type[ReconcileS3], context: Context, settings: Settings) -> ReconcileS3:
-        from cp_ops.hooks.kms import field_encryption
-        from cp_ops.hooks.s3 import S3
-
-        encryption = field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
-        return job(S3(self.s3_conn_id), encryption)
+        return job(self.objects(), self.encryption(settings))

@@ -12,7 +12,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from typing_extensions import override
 
-from cp_ops.operators.base import JobOperator
+from cp_ops.operators.objects import StoredObjectsOperator
 from cp_ops.operators.outcomes import TaskOutcome
 from cp_ops.privacy.erasure.options import ExecuteErasureRequestOptions
 from cp_ops.privacy.replay.options import ReplayErasuresOptions
@@ -35,30 +35,18 @@ DELETING = "with the right to delete versions of ConsultantPro's objects"
 """What the connection to S3 is for, in the message that it is missing."""
 
 
-class ErasureOperator(JobOperator):
-    """What the operators that erase have in common: the clients that delete stored objects.
+class ErasureOperator(StoredObjectsOperator):
+    """Base of the operators that erase.
 
     The role of `s3_conn_id` needs s3:ListBucketVersions, s3:DeleteObject and s3:DeleteObjectVersion on the buckets.
-
-    :param s3_conn_id: connection to S3, and to AWS KMS where kms_backend is aws.
-    :param kms_conn_id: connection whose password is the application's LOCAL_KMS_MASTER_KEY.
     """
-
-    def __init__(self, *, s3_conn_id: str = "cp_s3", kms_conn_id: str = "cp_kms", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.s3_conn_id = s3_conn_id
-        self.kms_conn_id = kms_conn_id
 
     def clients(self, settings: Settings) -> tuple[ObjectDeleter, FieldEncryption]:
         """Make what deletes objects, and what reads their encrypted locations.
 
         A job asks for them once it has an object to delete, so that an erasure without any needs no key.
         """
-        from cp_ops.hooks.kms import field_encryption
-        from cp_ops.hooks.s3 import S3
-
-        encryption = field_encryption(settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
-        return S3(self.s3_conn_id, purpose=DELETING), encryption
+        return self.objects(purpose=DELETING), self.encryption(settings)
 
 
 class PreviewErasureOperator(ErasureOperator):

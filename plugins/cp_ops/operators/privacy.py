@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from cp_ops.operators.base import JobOperator
+from cp_ops.operators.objects import StoredObjectsOperator
 from cp_ops.privacy.export.options import ExportUserDataOptions
 from cp_ops.privacy.retention.options import ExecuteRetentionPoliciesOptions
 from cp_ops.privacy.webhook_cleanup.options import CleanupWebhookEventsOptions
@@ -51,31 +52,16 @@ class ExportUserDataOperator(JobOperator):
         return job(S3(self.s3_conn_id, kms_key_id=self.s3_kms_key_id))
 
 
-class ExecuteRetentionPoliciesOperator(JobOperator):
-    """Carry out the firms' retention policies.
-
-    :param s3_conn_id: connection for deleting documents' objects.
-    :param kms_conn_id: connection with the local master key, where the application encrypts with one.
-    """
+class ExecuteRetentionPoliciesOperator(StoredObjectsOperator):
+    """Carry out the firms' retention policies; objects of deleted documents are deleted, too."""
 
     job = "cp_ops.privacy.retention.job:ExecuteRetentionPolicies"
     command = "execute_retention_policies"
     options = ExecuteRetentionPoliciesOptions
 
-    def __init__(self, *, s3_conn_id: str = "cp_s3", kms_conn_id: str = "cp_kms", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.s3_conn_id = s3_conn_id
-        self.kms_conn_id = kms_conn_id
-
     @override
     def build(
         self, job: type[ExecuteRetentionPolicies], context: Context, settings: Settings
     ) -> ExecuteRetentionPolicies:
-        from cp_ops.hooks.kms import field_encryption
-        from cp_ops.hooks.s3 import S3
-
         # The job asks for the key once it has an object to delete: a run without any needs none.
-        encryption = cache(
-            partial(field_encryption, settings, kms_conn_id=self.kms_conn_id, aws_conn_id=self.s3_conn_id)
-        )
-        return job(S3(self.s3_conn_id), encryption)
+        return job(self.objects(), cache(partial(self.encryption, settings)))

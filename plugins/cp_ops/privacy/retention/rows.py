@@ -137,7 +137,7 @@ class PolicyRows:
                 ComposedStatement(
                     f"{'detach' if child.stays else 'delete'} {child.table}",
                     template(
-                        "privacy/retention/detach_rows" if child.stays else "delete_rows",
+                        "privacy/retention/detach_rows" if child.stays else "privacy/retention/delete_rows",
                         table=sql.Identifier(child.table),
                         column=sql.Identifier(child.column),
                         condition=self._belongs((*path, child)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from cp_ops.documents.reconciliation.findings import CHECKSUM
+from cp_ops.documents.reconciliation.plan import CHECKSUM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

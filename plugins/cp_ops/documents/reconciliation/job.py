@@ -6,7 +6,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from cp_ops.documents.reconciliation.checksums import compare_checksums
-from cp_ops.documents.reconciliation.findings import (
+from cp_ops.documents.reconciliation.listing import KeyRing, Listing
+from cp_ops.documents.reconciliation.matching import Matching
+from cp_ops.documents.reconciliation.options import ReconcileS3Options
+from cp_ops.documents.reconciliation.orphans import JudgedBucket, OrphanSearch
+from cp_ops.documents.reconciliation.plan import (
     CHECKSUM,
     KINDS,
     MISSING,
@@ -17,10 +21,6 @@ from cp_ops.documents.reconciliation.findings import (
     plan_findings,
     require_complete,
 )
-from cp_ops.documents.reconciliation.listing import KeyRing, Listing
-from cp_ops.documents.reconciliation.locations import Matching
-from cp_ops.documents.reconciliation.options import ReconcileS3Options
-from cp_ops.documents.reconciliation.orphans import JudgedBucket, OrphanSearch
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.preflight import Table

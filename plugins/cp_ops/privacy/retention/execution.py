@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cp_ops.privacy.retention.plan import Policy, Survey
     from cp_ops.privacy.retention.rows import Position
-    from cp_ops.privacy.retention.special import CoveredRows
+    from cp_ops.privacy.retention.webhooks_and_sessions import CoveredRows
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.job import JobRun
 

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from cp_ops.privacy.personal_data import read_catalogue
+from cp_ops.privacy.retention.coverage import missing_indexes
+from cp_ops.privacy.retention.covered_tables import TARGETS, RetentionAction, unknown_references
 from cp_ops.privacy.retention.execution import Execution
-from cp_ops.privacy.retention.indexes import missing_indexes
 from cp_ops.privacy.retention.object_deletion import ObjectDeletions
 from cp_ops.privacy.retention.options import ExecuteRetentionPoliciesOptions
 from cp_ops.privacy.retention.plan import (
@@ -25,8 +26,7 @@ from cp_ops.privacy.retention.plan import (
     plan_retention,
 )
 from cp_ops.privacy.retention.rows import PolicyRows
-from cp_ops.privacy.retention.special import SessionRows, WebhookRows
-from cp_ops.privacy.retention.targets import TARGETS, RetentionAction, unknown_references
+from cp_ops.privacy.retention.webhooks_and_sessions import SessionRows, WebhookRows
 from cp_ops.privacy.webhook_cleanup.job import TABLES as WEBHOOK_TABLES
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import RowFailedError
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from cp_ops.privacy.personal_data import Catalogue
     from cp_ops.privacy.retention.object_deletion import ObjectDeleter
-    from cp_ops.privacy.retention.special import CoveredRows
+    from cp_ops.privacy.retention.webhooks_and_sessions import CoveredRows
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.firms import Firm

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from cp_ops.privacy.retention.targets import TARGETS, RetentionAction, Target
+from cp_ops.privacy.retention.covered_tables import TARGETS, RetentionAction, Target
 from cp_ops.runtime.plan import Action, Plan, Skip
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cp_ops.privacy.retention.covered_tables import SMALL_BATCH, RetentionAction, descend
 from cp_ops.privacy.retention.plan import Survey, Verdict
-from cp_ops.privacy.retention.targets import SMALL_BATCH, RetentionAction, descend
 from cp_ops.runtime.statements import ComposedStatement, part, template
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from psycopg import sql
 
     from cp_ops.privacy.personal_data import Catalogue
+    from cp_ops.privacy.retention.covered_tables import Child, Target
     from cp_ops.privacy.retention.plan import Assignment
-    from cp_ops.privacy.retention.targets import Child, Target
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.job import JobRun
 

@@ -12,8 +12,8 @@ import pytest
 from cp_ops.hooks.object_writer import S3ObjectWriter
 from cp_ops.privacy.personal_data import read_catalogue
 from cp_ops.privacy.retention import rows as retention_rows
+from cp_ops.privacy.retention.covered_tables import TARGETS, descend, unknown_references
 from cp_ops.privacy.retention.job import ExecuteRetentionPolicies
-from cp_ops.privacy.retention.targets import TARGETS, descend, unknown_references
 from cp_ops.runtime.database import Transaction
 from cp_ops.runtime.errors import (
     AlreadyRunningError,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cp_ops.privacy.retention.covered_tables import TARGETS, Child, RetentionAction, descend
 from cp_ops.privacy.retention.plan import (
     Assignment,
     FirmDay,
@@ -20,7 +21,6 @@ from cp_ops.privacy.retention.plan import (
     decide_sessions,
     plan_retention,
 )
-from cp_ops.privacy.retention.targets import TARGETS, Child, RetentionAction, descend
 
 TODAY = date(2026, 11, 21)
 DAYS = {1: FirmDay(TODAY, "UTC"), 2: FirmDay(TODAY, "America/New_York")}

@@ -6,7 +6,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from cp_ops.documents.reconciliation.findings import (
+from cp_ops.documents.reconciliation.listing import bucket_fingerprint
+from cp_ops.documents.reconciliation.plan import (
     MISSING,
     UNREADABLE,
     BucketEvidence,
@@ -18,7 +19,6 @@ from cp_ops.documents.reconciliation.findings import (
     require_plausible,
     require_readable,
 )
-from cp_ops.documents.reconciliation.listing import bucket_fingerprint
 from cp_ops.runtime.errors import RowFailedError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cp_ops.documents.reconciliation.findings import (
+from cp_ops.documents.reconciliation.plan import (
     KINDS,
     BucketEvidence,
     Change,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.retention.targets import RetentionAction, descend
+from cp_ops.privacy.retention.covered_tables import RetentionAction, descend
 
 if TYPE_CHECKING:
     from cp_ops.privacy.personal_data import Catalogue
-    from cp_ops.privacy.retention.targets import Target
+    from cp_ops.privacy.retention.covered_tables import Target
     from cp_ops.runtime.database import Transaction
 
 LARGE_TABLE = 50_000

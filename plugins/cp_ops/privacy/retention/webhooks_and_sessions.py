@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
+from cp_ops.privacy.retention.covered_tables import LARGE_BATCH
 from cp_ops.privacy.retention.plan import DUE, SESSIONS, Assignment, Survey, Verdict
 from cp_ops.privacy.retention.rows import Batch
-from cp_ops.privacy.retention.targets import LARGE_BATCH
 from cp_ops.privacy.webhook_cleanup.job import TABLES, Backlog
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from cp_ops.privacy.retention.plan import (
 )
 from cp_ops.privacy.retention.rows import PolicyRows
 from cp_ops.privacy.retention.webhooks_and_sessions import SessionRows, WebhookRows
-from cp_ops.privacy.webhook_cleanup.job import TABLES as WEBHOOK_TABLES
+from cp_ops.privacy.webhook_cleanup.providers import PROVIDERS
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import RowFailedError
 from cp_ops.runtime.job import Job, JobRun
@@ -72,7 +72,7 @@ NEEDS = (
         Table(name, ("id",), ("SELECT", "UPDATE", "DELETE"), optional=True)
         for name in sorted({target.table for targets in TARGETS.values() for target in targets})
     ),
-    *WEBHOOK_TABLES.values(),
+    *(events.table for events in PROVIDERS.values()),
 )
 
 
@@ -214,8 +214,8 @@ class ExecuteRetentionPolicies(Job[ExecuteRetentionPoliciesOptions]):
         if policy.data_type == WEBHOOKS:
             webhooks = [
                 WebhookRows(assignment, provider)
-                for provider, table in WEBHOOK_TABLES.items()
-                if table.name in catalogue.tables
+                for provider, events in PROVIDERS.items()
+                if events.table.name in catalogue.tables
             ]
             return _existing(assignment, webhooks, {one.table for one in webhooks})
         targets = [target for target in TARGETS[policy.data_type] if target.tables <= set(catalogue.tables)]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from cp_ops.privacy.retention.covered_tables import LARGE_BATCH
 from cp_ops.privacy.retention.plan import DUE, SESSIONS, Assignment, Survey, Verdict
 from cp_ops.privacy.retention.rows import Batch
-from cp_ops.privacy.webhook_cleanup.job import TABLES, Backlog
+from cp_ops.privacy.webhook_cleanup.events import delete_batch, read_backlogs
+from cp_ops.privacy.webhook_cleanup.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -54,18 +55,15 @@ class WebhookRows:
     @property
     def table(self) -> str:
         """Name the provider's table."""
-        return TABLES[self._provider].name
+        return PROVIDERS[self._provider].table.name
 
     def survey(self, tx: Transaction) -> Survey:
         """Count events before the cutoff."""
-        backlog = tx.one(
-            f"privacy/webhook_cleanup/{self._provider}_backlog",
-            Backlog,
-            firm_ids=[self.assignment.policy.firm_id],
-            cutoff=self.assignment.cutoff,
-        )
-        if backlog is None:
+        policy = self.assignment.policy
+        backlogs = read_backlogs(tx, self._provider, firm_ids=[policy.firm_id], cutoff=self.assignment.cutoff)
+        if not backlogs:
             return Survey(self.assignment, self.name, ())
+        (backlog,) = backlogs
         verdicts = (
             Verdict(DUE, backlog.processed, backlog.oldest, None),
             Verdict("not processed or failed", backlog.unprocessed),
@@ -78,17 +76,15 @@ class WebhookRows:
 
     def apply(self, tx: Transaction, after: Position) -> Batch:
         """Delete the next events."""
-        batch = tx.one(
-            f"privacy/webhook_cleanup/delete_{self._provider}_events",
+        batch = delete_batch(
+            tx,
+            self._provider,
             firm_id=self.assignment.policy.firm_id,
             cutoff=self.assignment.cutoff,
-            after_time=after[0],
-            after_id=after[1],
+            after=after,
             batch=LARGE_BATCH,
         )
-        if batch is None or batch["last_id"] is None:
-            return Batch(0, 0, after)
-        return Batch(LARGE_BATCH, batch["deleted"], (batch["last_time"], batch["last_id"]))
+        return Batch(LARGE_BATCH, batch.deleted, batch.last) if batch else Batch(0, 0, after)
 
 
 class SessionRows:

@@ -12,7 +12,8 @@ import pytest
 from cp_ops.hooks.object_writer import S3ObjectWriter
 from cp_ops.privacy.personal_data import read_catalogue
 from cp_ops.privacy.retention import rows as retention_rows
-from cp_ops.privacy.retention.covered_tables import TARGETS, descend, unknown_references
+from cp_ops.privacy.retention.coverage import unknown_references
+from cp_ops.privacy.retention.covered_tables import COVERED_TABLES, descend
 from cp_ops.privacy.retention.job import ExecuteRetentionPolicies
 from cp_ops.runtime.database import Transaction
 from cp_ops.runtime.errors import (
@@ -95,7 +96,7 @@ CHILD = {
 }
 CASES = [
     (data_type, target)
-    for data_type, targets in TARGETS.items()
+    for data_type, targets in COVERED_TABLES.items()
     for target in targets
     if data_type != "emails"
 ]
@@ -150,7 +151,7 @@ def test_every_key_to_a_row_that_is_deleted_is_known_in_our_schema(runner):
         )
     unknown = {
         str(key)
-        for targets in TARGETS.values()
+        for targets in COVERED_TABLES.values()
         for target in targets
         for key in unknown_references(target, catalogue)
     }
@@ -516,11 +517,11 @@ def test_many_rows_go_in_batches_and_none_is_left(world, owner, runner, monkeypa
     apply = retention_rows.PolicyRows.apply
 
     def counted(self, tx, after):
-        object.__setattr__(self.target, "batch", 7)
+        object.__setattr__(self.covered, "batch", 7)
         applied.append(batch := apply(self, tx, after))
         return batch
 
-    (target,) = TARGETS["leads"]
+    (target,) = COVERED_TABLES["leads"]
     monkeypatch.setattr(retention_rows.PolicyRows, "apply", counted)
     try:
         assert runner(job()).done == 25
@@ -742,11 +743,11 @@ def test_an_object_that_could_not_be_deleted_is_deleted_by_the_next_run(
 # -- killed and concurrent runs --------------------------------------------------------------------------------------
 
 STEPS = {
-    "execution begun": "cp_ops.privacy.retention.execution:Execution._begin",
+    "execution begun": "cp_ops.privacy.retention.execution:PolicyExecution._begin",
     "batch in its transaction": "cp_ops.privacy.retention.rows:PolicyRows.apply",
     "children deleted": "cp_ops.privacy.retention.rows:PolicyRows._act",
     "rows collected": "cp_ops.privacy.retention.rows:PolicyRows._filled",
-    "execution finished": "cp_ops.privacy.retention.execution:Execution._finish",
+    "execution finished": "cp_ops.privacy.retention.execution:PolicyExecution._finish",
     "objects deleted": "cp_ops.privacy.retention.object_deletion:ObjectDeletions.carry_out",
     "audited": "cp_ops.runtime.job:JobRun.audit",
 }

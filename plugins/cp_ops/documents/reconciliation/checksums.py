@@ -59,6 +59,7 @@ def _compare(run: JobRun, store: ObjectStore, buckets: dict[int, str], tenant: T
             )
             differing: list[JudgedVersion] = []
             for version, digest in zip(versions, answers, strict=True):
+                # None: uploaded in parts. S3 then has a checksum of the parts' checksums, which compares with nothing.
                 compared += digest is not None
                 composite += digest is None
                 if digest not in (None, version["checksum"]):

@@ -190,6 +190,8 @@ class ReconcileS3(Job[ReconcileS3Options]):
     def _settle_orphans(
         self, run: JobRun, buckets: Sequence[JudgedBucket], every_firm: Sequence[int]
     ) -> None:
+        # Bucket by bucket: only a bucket that was listed says which of its orphans are gone. A shared bucket's orphans
+        # belong to no firm, so their finding has none.
         for bucket in buckets:
             tenant = None if bucket.firm_id is None else run.tenants([bucket.firm_id])[0]
             with run.write(tenant) as tx, run.findings(tx) as ledger:

@@ -87,6 +87,7 @@ class Listing:
                 if self.objects // PROGRESS_OBJECTS > first // PROGRESS_OBJECTS:
                     self._run.progress(f"bucket {number}: {self.objects - before} objects listed")
         except CpOpsError as error:
+            # The store names the bucket only. Which row or setting made us read it is what somebody has to correct.
             raise type(error)(
                 f"{error}; {named_by} names this bucket. No finding was opened or resolved"
             ) from None

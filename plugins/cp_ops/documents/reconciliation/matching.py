@@ -168,6 +168,8 @@ class Matching:
 
     def _look_up(self, absent: Placed) -> list[JudgedVersion]:
         """Ask S3 for each absent key once more: it may have arrived meanwhile, or hide behind a delete marker."""
+        # A bucket that was emptied would cost one call for each of its versions. Beyond the limit nobody asks, and the
+        # absence counts as one that nothing explains.
         asked: Placed = []
         verdicts: list[JudgedVersion] = []
         for version, location in absent:

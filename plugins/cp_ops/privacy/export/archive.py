@@ -65,7 +65,7 @@ class _Tally:
         self.bytes = 0
 
     def write(self, line: bytes | bytearray | memoryview) -> None:
-        self._pending.append(bytes(line))
+        self._pending.append(bytes(line))  # a copy: psycopg may use the buffer for the next row
         self._pending_bytes += len(line)
         if self._pending_bytes >= BLOCK:
             self.flush()
@@ -148,6 +148,7 @@ def verify(archive: IO[bytes]) -> dict[str, Any]:
                 _verify_member(opened, name, entry)
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise ArchiveVerificationError(f"the archive cannot be read again ({type(error).__name__})") from None
+    # The files are whole; are they also all? Rows were counted by other statements than those that wrote them.
     _verify_tables(manifest, listed)
     return manifest
 

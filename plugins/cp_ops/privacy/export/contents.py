@@ -112,8 +112,6 @@ class Collector:
             }
         )
 
-    # -- counting ------------------------------------------------------------------------------------------------
-
     def _keys_by_address(self, contents: Contents, selector: Selector, name: str, column: str) -> list[int]:
         """Give the keys of the rows that bear one of the person's addresses, in the person's own firms only."""
         if not contents.person.emails or not contents.person.firm_ids:
@@ -152,6 +150,7 @@ class Collector:
     def _find_documents(self, contents: Contents) -> None:
         if not {"documents_documents", "documents_versions"} <= set(self._catalogue.tables):
             return
+        # Documents have a query of their own: the row says where the object is, which is in no export.
         contents.documents_guarded = self._catalogue.tables["documents_documents"].guarded
         count = template("privacy/export/count_documents", query=_documents())
         contents.documents = sum(
@@ -166,8 +165,6 @@ class Collector:
             "columns": [f"{table}.{column}" for table, column in columns],
         }
 
-    # -- writing -------------------------------------------------------------------------------------------------
-
     def _write_table(
         self, archive: ArchiveWriter, contents: Contents, table: ArchivedTable, endings: tuple[str, ...]
     ) -> None:
@@ -177,7 +174,7 @@ class Collector:
             archive.add_lines(f"tables/{table.table}.{ending}", lines, headers=ending == "csv")
 
     def _table_lines(self, contents: Contents, extract: TableExtract, ending: str) -> Iterator[Line]:
-        header = ending == "csv"
+        header = ending == "csv"  # once in the file, whatever the number of statements
         for _ in self._firms.visits(guarded=extract.guarded):
             query = extract.as_csv(header=header) if ending == "csv" else extract.as_json()
             yield from self._tx.lines(

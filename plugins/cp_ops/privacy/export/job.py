@@ -77,8 +77,10 @@ class ExportUserData(Job[ExportUserDataOptions]):
                 _warn_of_unmapped(run, contents)
                 if not run.accept(plan_export(contents.tables)):
                     return
+                # Entered into the outer stack: the staged file outlives the snapshot, and is gone whatever happens next.
                 staged = stack.enter_context(target.staging(name, owner))
                 collector.write(ArchiveWriter(staged), contents, ENDINGS[options.format])
+            # Outside of the snapshot: reading the archive again can take minutes, in which it would hold back vacuum.
             facts = _verified(staged, contents)
             self._record(run, options, contents, facts)
             run.note("archive", target.publish(staged, name))

@@ -63,8 +63,6 @@ class Selector:
             guarded=table.guarded or any(self._present[parent][1].guarded for parent in followed),
         )
 
-    # -- which rows ----------------------------------------------------------------------------------------------
-
     def _condition(self, name: str) -> sql.Composable | None:
         """Compose which rows are the person's; None when the map gives no row of the table to anybody."""
         parts = [*self._by_keys(name), *self._by_parents(name)]
@@ -76,6 +74,7 @@ class Selector:
         for column, key in entry.keys.items():
             if key.export is Export.ROWS:
                 part = self._names(name, column)
+                # A client sees some of its documents and folders; the others are the firm's own, about the client.
                 for other, value in key.only.items():
                     if other in table.columns:
                         part = sql.SQL("({} AND {} = {})").format(part, _column(other), sql.Literal(value))
@@ -98,13 +97,12 @@ class Selector:
         entry, facts = self._present[table]
         key = entry.keys[column]
         if key.names == EMAIL:
+            # Searched once, in the person's own firms: the condition itself would find the address in every firm.
             ids = self._by_address.get((table, column), [])
             return sql.SQL("{} = ANY({}::bigint[])").format(_column(facts.primary_key), sql.Literal(ids))
         return sql.SQL("{} = ANY({}::bigint[])").format(
             _column(column), sql.Literal(list(self._person.ids.get(key.names, ())))
         )
-
-    # -- which columns -------------------------------------------------------------------------------------------
 
     def _is_withheld(self, entry: MappedTable, table: CatalogueTable, column: str) -> bool:
         """Tell whether a column is in no export: a secret, other people's data, or what nobody has looked at."""
@@ -124,8 +122,6 @@ class Selector:
         if not own:
             return value
         return sql.SQL("CASE WHEN {} THEN {} END").format(sql.SQL(" OR ").join(own), value)
-
-    # -- by address ----------------------------------------------------------------------------------------------
 
     def by_address(self, name: str, column: str) -> sql.Composed | None:
         """Compose the search of a table by address; None when the table does not tell whose firm a row is."""

@@ -88,7 +88,7 @@ class PolicyExecution:
         left = max(due.rows - self.progress.done[rows.name], 0)
         if not left:
             return
-        if reached is None:
+        if reached is None:  # every row was looked at: what is left was passed over
             self._run.skip(f"{rows.name}: changed or held by the application meanwhile", left)
             return
         self._run.skip("the time is up: left for the next run", left)
@@ -101,6 +101,7 @@ class PolicyExecution:
 
     def _batches(self, rows: CoveredRows, planned: int) -> Position | None:
         """Do batches until there are no more or the time is up; gives where the next one would begin, or None."""
+        # The position moves on whatever a batch did: rows that are held or changed are met once, not for ever.
         action, after, done = rows.applied.action.value, START, 0
         while self._in_time():
             with self._run.write(self._tenant) as tx:

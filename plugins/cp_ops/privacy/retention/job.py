@@ -83,6 +83,7 @@ class ExecuteRetentionPolicies(Job[ExecuteRetentionPoliciesOptions]):
         tenants = run.tenants([firm.id for firm in firms])
         passed, covered = _survey(run, _decisions(run, options, firms), tenants)
         plan = plan_retention((survey for policy in covered for _, survey in policy), passed)
+        # Also in a dry run: a policy that somebody has to correct is worth knowing before the first real run.
         for item in passed:
             if item.problem:
                 run.fail(f"policy:{item.policy.id}", RowFailedError(item.reason))
@@ -91,6 +92,7 @@ class ExecuteRetentionPolicies(Job[ExecuteRetentionPoliciesOptions]):
         if not run.dry_run:
             _close_dead_executions(run, tenants)
             _carry_out(run, passed, covered, tenants, in_time)
+            # Of every firm of the run: a killed run may have left intentions where no policy is due any more.
             self._delete_objects(run, tenants, in_time)
             run.audit(Category.PURGE, [firm.id for firm in firms])
 
@@ -127,6 +129,7 @@ def _decisions(
     heard = run.firms(None) if types is None or SESSIONS in types else firms
     days: dict[int, FirmDay] = {}
     undated: dict[int, str] = {}
+    # `JobRun.firm_days` would fail the firm; here its policies fail, each with a log row that says so.
     for firm in heard:
         try:
             days[firm.id] = FirmDay(firm.today(run.now), firm.timezone)

@@ -73,6 +73,7 @@ class ObjectDeletions:
             if not batch:
                 break
             after_id = batch[-1].id
+            # Rows may share an object. It stays as long as one names it, and the intention to delete it is dropped.
             named = [intended.id for intended in batch if intended.named]
             run.skip("objects: another document still names it", len(named))
             gone = [
@@ -80,6 +81,7 @@ class ObjectDeletions:
                 for intended in batch
                 if not intended.named and self._delete(run, tenant, intended)
             ]
+            # Forgotten after they are deleted: a kill in between deletes them once more, which changes nothing.
             with run.write(tenant) as tx:
                 tx.execute("objects_deleted", ids=named + gone)
             deleted += len(gone)

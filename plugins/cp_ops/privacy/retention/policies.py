@@ -166,6 +166,7 @@ def _assigned(policy: Policy, day: FirmDay, rival: Policy | None) -> Decision:
     if passed := _nothing_to_do(policy, rival):
         return passed
     cutoff_day = _cutoff_day(policy, day.today)
+    # A plan of midnights: a preview and the run of the same day have the same cutoffs, and so the same plan.
     midnight = datetime.combine(cutoff_day, time(), ZoneInfo(day.timezone)).astimezone(UTC)
     return AppliedPolicy(policy, RetentionAction(policy.action), cutoff_day, midnight)
 
@@ -206,6 +207,7 @@ def _cutoff_day(policy: Policy, today: date) -> date:
     days = policy.retention_days
     if policy.data_type == WEBHOOKS:
         days = max(days, WEBHOOK_MIN_DAYS)
+    # Calendar years: 7 * 365 days would let an event go one or two days early.
     cutoff = today - timedelta(days=days)
     return min(cutoff, _years_before(today, AUDIT_YEARS)) if policy.data_type == AUDIT_LOGS else cutoff
 

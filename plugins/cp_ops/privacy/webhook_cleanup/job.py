@@ -37,6 +37,7 @@ class CleanupWebhookEvents(Job[CleanupWebhookEventsOptions]):
         providers = [options.provider] if options.provider else list(PROVIDERS)
         present = [provider for provider in providers if run.session.has(PROVIDERS[provider].table.name)]
         missing = [provider for provider in providers if provider not in present]
+        # Retention of these events is the platform's, not the firm's: a canceled firm's go, too.
         tenants = run.tenants(run.every_firm())
         plan = plan_cleanup(_backlogs(run, tenants, present, cutoff), cutoff=cutoff, missing=missing)
         applies = run.accept(plan)
@@ -64,6 +65,8 @@ def _backlogs(run: JobRun, tenants: Tenants, providers: Iterable[str], cutoff: d
 def _delete(run: JobRun, tenant: Tenant, action: Action, events: ProcessedEvents, cutoff: datetime) -> None:
     """Delete a firm's events of one provider; what fails is counted, and the next action goes on."""
     provider, firm_id = events.provider, events.firm_id
+    # Batches go on behind the last one's position, never from the start: an event that somebody changed between choosing
+    # and deleting is not deleted, and would be chosen for ever.
     after, deleted = START, 0
     try:
         while True:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from cp_ops.privacy.export.archive import README, ArchivedTable
+from cp_ops.privacy.export.archive import README, ArchivedTable, Ending
 from cp_ops.privacy.export.extract import harmless
 from cp_ops.privacy.export.readme import readme
 from cp_ops.privacy.export.selection import Selector
@@ -15,7 +16,7 @@ from cp_ops.privacy.personal_data import EMAIL, Export
 from cp_ops.runtime.statements import ComposedStatement, part, template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cp_ops.privacy.export.archive import ArchiveWriter
     from cp_ops.privacy.export.extract import TableExtract
@@ -86,19 +87,16 @@ class Collector:
         contents.unmapped = self._unmapped()
         return contents
 
-    def write(self, archive: ArchiveWriter, contents: Contents, endings: tuple[str, ...]) -> None:
+    def write(self, archive: ArchiveWriter, contents: Contents, endings: Sequence[Ending]) -> None:
         """Write tables, references, documents, README and manifest."""
         for table in contents.tables:
             if table.rows:
-                self._write_table(archive, contents, table, endings)
+                lines = partial(self._table_lines, contents, table)
+                _add(archive, f"tables/{table.table}", endings, lines)
         if any(table.references for table in contents.tables):
-            for ending in endings:
-                lines = self._reference_lines(contents, ending)
-                archive.add_lines(f"{REFERENCES}.{ending}", lines, headers=ending == "csv")
+            _add(archive, REFERENCES, endings, partial(self._reference_lines, contents))
         if contents.documents:
-            for ending in endings:
-                lines = self._document_lines(contents, ending)
-                archive.add_lines(f"{DOCUMENTS}.{ending}", lines, headers=ending == "csv")
+            _add(archive, DOCUMENTS, endings, partial(self._document_lines, contents))
         archive.add_text(README, readme(contents.tables, endings, documents=contents.documents))
         archive.finish(
             {
@@ -165,25 +163,18 @@ class Collector:
             "columns": [f"{table}.{column}" for table, column in columns],
         }
 
-    def _write_table(
-        self, archive: ArchiveWriter, contents: Contents, table: ArchivedTable, endings: tuple[str, ...]
-    ) -> None:
-        for ending in endings:
-            self._run.progress(f"{table.table}: {table.rows} rows as {ending}")
-            lines = self._table_lines(contents, contents.extracts[table.table], ending)
-            archive.add_lines(f"tables/{table.table}.{ending}", lines, headers=ending == "csv")
-
-    def _table_lines(self, contents: Contents, extract: TableExtract, ending: str) -> Iterator[Line]:
-        header = ending == "csv"  # once in the file, whatever the number of statements
+    def _table_lines(self, contents: Contents, table: ArchivedTable, ending: Ending) -> Iterator[Line]:
+        self._run.progress(f"{table.table}: {table.rows} rows as {ending}")
+        extract = contents.extracts[table.table]
+        header = ending is Ending.CSV  # once in the file, whatever the number of statements
         for _ in self._firms.visits(guarded=extract.guarded):
-            query = extract.as_csv(header=header) if ending == "csv" else extract.as_json()
-            yield from self._tx.lines(
-                ComposedStatement(f"export {extract.table.name}", query), **contents.person.params()
-            )
+            query = extract.as_csv(header=header) if ending is Ending.CSV else extract.as_json()
+            statement = ComposedStatement(f"export {table.table}", query)
+            yield from self._tx.lines(statement, **contents.person.params())
             header = False
 
-    def _reference_lines(self, contents: Contents, ending: str) -> Iterator[Line]:
-        header = ending == "csv"
+    def _reference_lines(self, contents: Contents, ending: Ending) -> Iterator[Line]:
+        header = ending is Ending.CSV
         for table in contents.tables:
             if not table.references:
                 continue
@@ -196,12 +187,22 @@ class Collector:
                     )
                     header = False
 
-    def _document_lines(self, contents: Contents, ending: str) -> Iterator[Line]:
-        header = ending == "csv"
+    def _document_lines(self, contents: Contents, ending: Ending) -> Iterator[Line]:
+        header = ending is Ending.CSV
         for _ in self._firms.visits(guarded=contents.documents_guarded):
             copy = _copy(_documents(), DOCUMENT_COLUMNS, ending, header=header, text=("name", "file_type"))
             yield from self._tx.lines(ComposedStatement("export documents", copy), **contents.person.params())
             header = False
+
+
+def _add(
+    archive: ArchiveWriter,
+    name: str,
+    endings: Sequence[Ending],
+    lines: Callable[[Ending], Iterator[Line]],
+) -> None:
+    for ending in endings:
+        archive.add_lines(f"{name}.{ending}", lines(ending), headers=ending is Ending.CSV)
 
 
 def _documents() -> sql.Composed:
@@ -209,9 +210,9 @@ def _documents() -> sql.Composed:
 
 
 def _copy(
-    query: sql.Composed, columns: tuple[str, ...], ending: str, *, header: bool, text: tuple[str, ...] = ()
+    query: sql.Composed, columns: tuple[str, ...], ending: Ending, *, header: bool, text: tuple[str, ...] = ()
 ) -> sql.Composed:
-    if ending != "csv":
+    if ending is Ending.JSONL:
         return template("privacy/export/query_as_json", query=query)
     shown = sql.SQL(", ").join(
         sql.SQL("{} AS {}").format(harmless(sql.Identifier(name)), sql.Identifier(name))

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
-from cp_ops.privacy.export.archive import ArchiveWriter, sha256_of, verify
+from cp_ops.privacy.export.archive import ArchiveWriter, Ending, sha256_of, verify
 from cp_ops.privacy.export.contents import Collector
 from cp_ops.privacy.export.destination import destination
 from cp_ops.privacy.export.firm_by_firm import FirmByFirm
@@ -40,7 +40,11 @@ NEEDS = (
         "INSERT",
     ),
 )
-ENDINGS = {"all": ("jsonl", "csv"), "jsonl": ("jsonl",), "csv": ("csv",)}
+ENDINGS = {
+    "all": (Ending.JSONL, Ending.CSV),
+    "jsonl": (Ending.JSONL,),
+    "csv": (Ending.CSV,),
+}
 """The option `format` to the files of each table."""
 
 

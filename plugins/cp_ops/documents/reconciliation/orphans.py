@@ -87,6 +87,7 @@ class OrphanSearch:
         ]
 
     def _users(self) -> dict[int, set[int]]:
+        """Give the firms that use each bucket; the orphans of a bucket with one user are that firm's."""
         users = {self._listing.numbers[name]: set(firms) for name, firms in self._listing.firms.items()}
         with self._run.read() as tx:
             for row in tx.rows("bucket_firms"):

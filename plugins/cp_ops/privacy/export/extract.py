@@ -83,6 +83,7 @@ class TableExtract:
 
     def as_csv(self, *, header: bool) -> sql.Composed:
         """Give the rows as CSV, the header before the first of several statements only."""
+        # A negative number begins like a formula, and an apostrophe would make it text: only texts are escaped.
         columns = {
             name: value if self.table.columns[name] in NEVER_FORMULAS else harmless(value)
             for name, value in self.columns.items()

@@ -100,6 +100,7 @@ def missing_indexes(
     finding = {(covered.table, covered.owner), (covered.table, covered.age)}
     children = descend(covered.children) if action is RetentionAction.DELETE else ()
     needed = _present_columns({*finding, *((child.table, child.column) for _, child in children)}, catalogue)
+    # A batch that reads a large table as a whole holds its locks meanwhile, and there are many batches.
     slow = _slow(tx, needed)
     if not finding <= slow:
         slow -= finding  # one of the two finds the rows quickly

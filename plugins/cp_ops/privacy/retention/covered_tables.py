@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SMALL_BATCH, LARGE_BATCH = 1_000, 2_500
+"""Rows of a batch; the large one for rows without children. Nearly every batch then holds its locks for less than 100 ms
+(benchmarks/execute_retention_policies.py).
+"""
 
 
 class RetentionAction(StrEnum):

@@ -135,6 +135,7 @@ def assign(policies: Iterable[Policy], days: Mapping[int, FirmDay]) -> Iterator[
 
     Where two policies of a firm cover the same table, the one that keeps longer wins.
     """
+    # Where the time is up before every policy had its turn, the ones that waited are the first of the next run.
     ordered = sorted(policies, key=lambda p: (p.last_executed_at or NEVER, p.firm_id, p.data_type, p.id))
     for policy in ordered:
         yield _assigned(policy, days[policy.firm_id], _rival(policy, ordered))

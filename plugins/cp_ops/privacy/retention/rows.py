@@ -104,7 +104,9 @@ class PolicyRows:
         """Collect the rows that are due, in one pass over the table; they are forgotten at the end."""
         collect = ComposedStatement(f"collect {self.name}", self._filled("privacy/retention/collect_due"))
         with self._run.temporary_tables(["create_retention_due"], "drop_retention_due"):
-            with self._run.read(tenant) as tx:
+            with self._run.read(
+                tenant
+            ) as tx:  # PostgreSQL lets a read-only transaction fill temporary tables
                 tx.execute(collect, **self._params)
             yield
 

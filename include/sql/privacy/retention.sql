@@ -22,7 +22,7 @@ ORDER BY at, id LIMIT %(batch)s
 
 -- name: audit_logs_rows
 -- Audit events of a firm before the cutoff.
-SELECT event.id, event.timestamp AS at, false AS held, ''::text AS kept_because, true AS inactive, false AS archived,
+SELECT event.id, event.timestamp AS at, false AS legal_hold, ''::text AS kept_because, true AS inactive, false AS archived,
        event.actor_email = '' AND event.ip_address IS NULL AND event.user_agent = '' AND event.target_repr = ''
            AS anonymised
 FROM firm_audit_events AS event
@@ -30,7 +30,7 @@ WHERE event.firm_id = %(firm_id)s::bigint AND event.timestamp < %(cutoff)s::time
 
 -- name: documents_rows
 -- Documents of a firm before the cutoff; a retention period of the document's own prolongs the policy's.
-SELECT document.id, age.at, document.legal_hold AS held,
+SELECT document.id, age.at, document.legal_hold AS legal_hold,
        CASE
            WHEN age.started + make_interval(years => document.retention_period_years) > %(today)s::date
                THEN 'the document''s own retention period is not over'
@@ -53,7 +53,7 @@ WHERE document.firm_id = %(firm_id)s::bigint
 
 -- name: invoices_rows
 -- Invoices of a firm that were issued, and paid if they were, before the cutoff; money that is still open keeps one.
-SELECT invoice.id, invoice.day::timestamp AT TIME ZONE 'UTC' AS at, false AS held,
+SELECT invoice.id, invoice.day::timestamp AT TIME ZONE 'UTC' AS at, false AS legal_hold,
        CASE
            WHEN invoice.status = 'paid' AND invoice.amount_paid >= invoice.total_amount THEN ''
            WHEN invoice.status IN ('cancelled', 'refunded') THEN ''
@@ -72,7 +72,7 @@ WHERE invoice.day < %(cutoff_day)s::date
 -- Projects of a firm that ended before the cutoff; hours and expenses on an invoice keep one.
 SELECT project.id, project.day::timestamp AT TIME ZONE 'UTC' AS at,
        EXISTS (SELECT FROM documents_documents AS document
-               WHERE document.project_id = project.id AND document.legal_hold) AS held,
+               WHERE document.project_id = project.id AND document.legal_hold) AS legal_hold,
        CASE
            WHEN project.status NOT IN ('completed', 'cancelled') THEN 'not completed or cancelled'
            WHEN %(action)s::text = 'delete' AND EXISTS (
@@ -95,7 +95,7 @@ WHERE project.day < %(cutoff_day)s::date
 
 -- name: time_entries_rows
 -- Time entries of a firm's projects before the cutoff; one that is on an invoice is kept for ever.
-SELECT entry.id, entry.date::timestamp AT TIME ZONE 'UTC' AS at, false AS held,
+SELECT entry.id, entry.date::timestamp AT TIME ZONE 'UTC' AS at, false AS legal_hold,
        CASE WHEN entry.invoiced OR entry.invoice_id IS NOT NULL THEN 'invoiced' ELSE '' END AS kept_because,
        project.status IN ('completed', 'cancelled') AS inactive, false AS archived,
        entry.description = '' AS anonymised
@@ -105,7 +105,7 @@ WHERE project.firm_id = %(firm_id)s::bigint AND entry.date < %(cutoff_day)s::dat
 
 -- name: leads_rows
 -- Leads of a firm that were made before the cutoff.
-SELECT lead.id, lead.created_at AS at, false AS held, ''::text AS kept_because,
+SELECT lead.id, lead.created_at AS at, false AS legal_hold, ''::text AS kept_because,
        lead.status IN ('converted', 'lost') AS inactive, false AS archived,
        lead.contact_name = 'Anonymised' AND lead.contact_email = '' AND lead.contact_phone = '' AND lead.notes = ''
            AS anonymised
@@ -114,7 +114,7 @@ WHERE lead.firm_id = %(firm_id)s::bigint AND lead.created_at < %(cutoff)s::times
 
 -- name: prospects_rows
 -- Prospects of a firm that were made, and last spoken to, before the cutoff.
-SELECT prospect.id, prospect.created_at AS at, false AS held, ''::text AS kept_because,
+SELECT prospect.id, prospect.created_at AS at, false AS legal_hold, ''::text AS kept_because,
        prospect.stage IN ('won', 'lost') AS inactive, false AS archived,
        prospect.primary_contact_name = 'Anonymised' AND prospect.primary_contact_email = ''
            AND prospect.primary_contact_phone = '' AND prospect.street_address = '' AND prospect.notes = ''
@@ -125,7 +125,7 @@ WHERE prospect.firm_id = %(firm_id)s::bigint AND prospect.created_at < %(cutoff)
 
 -- name: support_tickets_rows
 -- Support tickets of a firm that were closed, or made if they were never closed, before the cutoff.
-SELECT ticket.id, ticket.closed AS at, false AS held, ''::text AS kept_because,
+SELECT ticket.id, ticket.closed AS at, false AS legal_hold, ''::text AS kept_because,
        ticket.status IN ('resolved', 'closed') AS inactive, false AS archived,
        ticket.contact_name = 'Anonymised' AND ticket.contact_email = '' AND ticket.description = '' AS anonymised
 FROM (
@@ -143,7 +143,7 @@ SELECT mail.id, mail.sent_at AS at,
                SELECT attachment.document_id FROM email_ingestion_attachments AS attachment
                WHERE attachment.email_artifact_id = mail.id
            ))
-       ) AS held,
+       ) AS legal_hold,
        ''::text AS kept_because, mail.reviewed_at IS NOT NULL OR mail.confirmed_account_id IS NOT NULL AS inactive,
        false AS archived,
        mail.subject = 'Anonymised' AND mail.from_address = '' AND mail.to_addresses = '' AND mail.cc_addresses = ''
@@ -158,7 +158,7 @@ SELECT message.id, message.created_at AS at,
            SELECT FROM communications_message_attachment AS attachment
            JOIN documents_documents AS document ON document.id = attachment.document_id
            WHERE attachment.message_id = message.id AND document.legal_hold
-       ) AS held,
+       ) AS legal_hold,
        ''::text AS kept_because,
        EXISTS (SELECT FROM communications_conversation AS conversation
                WHERE conversation.id = message.conversation_id AND conversation.status <> 'active') AS inactive,
@@ -168,7 +168,7 @@ WHERE message.firm_id = %(firm_id)s::bigint AND message.created_at < %(cutoff)s:
 
 -- name: client_messages_rows
 -- Messages in a firm's chats with its clients before the cutoff.
-SELECT message.id, message.created_at AS at, false AS held, ''::text AS kept_because,
+SELECT message.id, message.created_at AS at, false AS legal_hold, ''::text AS kept_because,
        EXISTS (SELECT FROM clients_chat_thread AS thread
                WHERE thread.id = message.thread_id AND NOT thread.is_active) AS inactive,
        false AS archived, message.content = '' AND message.attachment_url = '' AS anonymised
@@ -177,7 +177,7 @@ WHERE message.firm_id = %(firm_id)s::bigint AND message.created_at < %(cutoff)s:
 
 -- name: sms_messages_rows
 -- Text messages of a firm before the cutoff.
-SELECT message.id, message.created_at AS at, false AS held, ''::text AS kept_because,
+SELECT message.id, message.created_at AS at, false AS legal_hold, ''::text AS kept_because,
        EXISTS (SELECT FROM sms_conversations AS conversation
                WHERE conversation.id = message.conversation_id AND conversation.status <> 'active') AS inactive,
        false AS archived,

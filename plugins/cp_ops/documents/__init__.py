@@ -1,1 +1,1 @@
-"""Documents and their objects in S3."""
+"""Documents and their stored objects. One room: `reconciliation`, which compares the two and only reports."""

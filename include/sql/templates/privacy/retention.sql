@@ -1,13 +1,13 @@
 -- name: survey
 -- What a policy meets: rows, first and last age, by what becomes of them.
-SELECT line.verdict, count(*) AS rows, min(line.at) AS first, max(line.at) AS last
-FROM (SELECT line.at, {verdict} AS verdict FROM ({rows}) AS line) AS line
-GROUP BY line.verdict
-ORDER BY line.verdict
+SELECT line.disposition, count(*) AS rows, min(line.at) AS first, max(line.at) AS last
+FROM (SELECT line.at, {disposition} AS disposition FROM ({rows}) AS line) AS line
+GROUP BY line.disposition
+ORDER BY line.disposition
 
 -- name: collect_due
 -- Collect the rows that are due, once: batches then need no other pass over the table.
-INSERT INTO retention_due (id, at) SELECT line.id, line.at FROM ({rows}) AS line WHERE {verdict} = 'due'
+INSERT INTO retention_due (id, at) SELECT line.id, line.at FROM ({rows}) AS line WHERE {disposition} = {due}
 
 -- name: lock_batch
 -- Lock those of the rows that nobody else is changing.
@@ -15,17 +15,17 @@ SELECT {key} AS id FROM {table} WHERE {key} = ANY(%(ids)s::bigint[]) ORDER BY {k
 
 -- name: still_due
 -- Which of the locked rows are still due: the application may have changed them since.
-SELECT line.id FROM ({rows}) AS line WHERE line.id = ANY(%(ids)s::bigint[]) AND {verdict} = 'due'
+SELECT line.id FROM ({rows}) AS line WHERE line.id = ANY(%(ids)s::bigint[]) AND {disposition} = {due}
 
--- name: verdict
--- What becomes of a row, in one word or as the reason why it is kept.
+-- name: disposition
+-- What becomes of a row, in one word or as the reason why it is kept; a legal hold comes before everything else.
 CASE
-    WHEN line.held THEN 'legal hold'
+    WHEN line.legal_hold THEN {legal_hold}
     WHEN line.kept_because <> '' THEN line.kept_because
-    WHEN %(only_if_inactive)s::boolean AND NOT line.inactive THEN 'still active'
-    WHEN %(action)s::text = 'anonymize' AND line.anonymised THEN 'done'
-    WHEN %(action)s::text = 'archive' AND line.archived THEN 'done'
-    ELSE 'due'
+    WHEN %(only_if_inactive)s::boolean AND NOT line.inactive THEN {still_active}
+    WHEN %(action)s::text = 'anonymize' AND line.anonymised THEN {done}
+    WHEN %(action)s::text = 'archive' AND line.archived THEN {done}
+    ELSE {due}
 END
 
 -- name: delete_rows

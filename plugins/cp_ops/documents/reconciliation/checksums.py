@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from cp_ops.documents.reconciliation.findings import CHECKSUM
+from cp_ops.documents.reconciliation.plan import JudgedVersion, VersionVerdict
+from cp_ops.documents.reconciliation.verdicts import record_verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cp_ops.runtime.object_store import ObjectStore
 
 CHUNK = 1_000
+"""Versions that are compared at a time."""
 THREADS = 8
 
 
@@ -55,26 +57,12 @@ def _compare(run: JobRun, store: ObjectStore, buckets: dict[int, str], tenant: T
             answers = pool.map(
                 lambda version: store.sha256(buckets[version["bucket"]], version["object_key"]), versions
             )
-            differing: list[int] = []
+            differing: list[JudgedVersion] = []
             for version, digest in zip(versions, answers, strict=True):
+                # None: uploaded in parts. S3 then has a checksum of the parts' checksums, which compares with nothing.
                 compared += digest is not None
                 composite += digest is None
                 if digest not in (None, version["checksum"]):
-                    differing.append(version["version_id"])
-            _judge(run, differing)
+                    differing.append(JudgedVersion(version["version_id"], VersionVerdict.CHECKSUM))
+            record_verdicts(run, differing)
             run.progress(f"{compared} checksums compared")
-
-
-def _judge(run: JobRun, version_ids: list[int]) -> None:
-    if not version_ids:
-        return
-    size = len(version_ids)
-    with run.read() as tx:
-        tx.execute(
-            "judge_versions",
-            version_ids=version_ids,
-            verdicts=[CHECKSUM] * size,
-            reasons=[None] * size,
-            delete_markers=[False] * size,
-            recoverables=[False] * size,
-        )

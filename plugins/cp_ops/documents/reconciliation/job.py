@@ -6,21 +6,20 @@ import logging
 from typing import TYPE_CHECKING
 
 from cp_ops.documents.reconciliation.checksums import compare_checksums
-from cp_ops.documents.reconciliation.findings import (
-    CHECKSUM,
+from cp_ops.documents.reconciliation.firm_keys import FirmKeys
+from cp_ops.documents.reconciliation.listing import Listing
+from cp_ops.documents.reconciliation.matching import Matching
+from cp_ops.documents.reconciliation.options import ReconcileS3Options
+from cp_ops.documents.reconciliation.orphans import JudgedBucket, OrphanSearch
+from cp_ops.documents.reconciliation.plan import (
     KINDS,
-    MISSING,
+    NOT_JUDGED,
     ORPHAN,
-    SIZE,
-    UNREADABLE,
-    Change,
+    FindingChange,
+    VersionVerdict,
     plan_findings,
     require_complete,
 )
-from cp_ops.documents.reconciliation.listing import KeyRing, Listing
-from cp_ops.documents.reconciliation.locations import Matching
-from cp_ops.documents.reconciliation.options import ReconcileS3Options
-from cp_ops.documents.reconciliation.orphans import JudgedBucket, OrphanSearch
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.preflight import Table
@@ -35,15 +34,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TABLES = ("s3_object", "s3_fingerprint", "s3_version", "s3_orphan", "s3_claim", "s3_finding")
-LOCATION = ("id", "firm_id", "s3_key", "s3_bucket", "s3_fingerprint")
-
-NOT_JUDGED = {
-    "newer": "version is newer than the listing",
-    "arrived": "object arrived after its bucket was listed",
-    "gone": "version was deleted or changed during the run",
-}
-"""Why a version is passed over until the next run."""
+TEMPORARY_TABLES = (
+    "create_s3_object",
+    "create_s3_fingerprint",
+    "create_s3_version",
+    "create_s3_orphan",
+    "create_s3_claim",
+    "create_s3_finding",
+)
+LOCATION = "id firm_id s3_key s3_bucket s3_fingerprint"
+FOUND = (
+    VersionVerdict.MISSING,
+    VersionVerdict.SIZE,
+    VersionVerdict.UNREADABLE,
+)
+"""The kinds of findings about versions that every run looks for; a deep run compares checksums, too."""
+NOTED = (
+    VersionVerdict.MATCHED,
+    VersionVerdict.SIZE,
+    VersionVerdict.CHECKSUM,
+    VersionVerdict.MISSING,
+    VersionVerdict.UNREADABLE,
+)
+"""The verdicts whose numbers are in the outcome."""
 
 
 class ReconcileS3(Job[ReconcileS3Options]):
@@ -57,11 +70,11 @@ class ReconcileS3(Job[ReconcileS3Options]):
     statements = "documents/reconciliation"
     options = ReconcileS3Options
     needs = (
-        Table(
+        Table.of(
             "documents_versions",
-            (*LOCATION, "document_id", "version_number", "file_size_bytes", "checksum", "created_at"),
+            f"{LOCATION} document_id version_number file_size_bytes checksum created_at",
         ),
-        Table("documents_documents", LOCATION),
+        Table.of("documents_documents", LOCATION),
     )
 
     def __init__(self, store: ObjectStore, encryption: FieldEncryption) -> None:
@@ -72,7 +85,7 @@ class ReconcileS3(Job[ReconcileS3Options]):
         """List, match, judge; then open and resolve findings, unless it is a dry run."""
         calls = self._calls()
         try:
-            with run.temporary_tables([f"create_{table}" for table in TABLES], "drop_s3_tables"):
+            with run.temporary_tables(TEMPORARY_TABLES, "drop_s3_tables"):
                 self._reconcile(run, options)
         finally:
             run.remote_call(self._calls() - calls)
@@ -85,7 +98,7 @@ class ReconcileS3(Job[ReconcileS3Options]):
         tenants = run.tenants(firm_ids)
         with run.read() as tx:
             every_firm = {row["id"]: row["kms_key_id"] for row in tx.rows("firm_keys")}
-        keys = KeyRing(self._encryption, every_firm)
+        keys = FirmKeys(self._encryption, every_firm)
         listing = Listing(run, self._store, keys)
         matching = Matching(run, self._store, self._encryption, keys, listing)
         matching.run(tenants)
@@ -96,7 +109,8 @@ class ReconcileS3(Job[ReconcileS3Options]):
         self._count(run, matching)
         orphans = OrphanSearch(run, self._encryption, keys, listing)
         buckets = orphans.run(covered=firm_ids, every_firm=list(every_firm))
-        kinds = [MISSING, SIZE, UNREADABLE, *([CHECKSUM] if options.deep else [])]
+        looked_for = [*FOUND, VersionVerdict.CHECKSUM] if options.deep else FOUND
+        kinds = [verdict.value for verdict in looked_for]
         self._stage(run, kinds, buckets)
         self._note(run, listing, matching)
         run.accept(plan_findings(self._changes(run, kinds, firm_ids, buckets)))
@@ -106,6 +120,8 @@ class ReconcileS3(Job[ReconcileS3Options]):
         run.audit(Category.SYSTEM, firm_ids)
 
     def _judge(self, run: JobRun, listing: Listing, tenants: Sequence[Tenant], *, deep: bool) -> None:
+        # A version keeps its first verdict. An altered object is worse news than a fingerprint that was stored wrongly,
+        # so that one is judged last.
         with run.read() as tx:
             tx.execute("judge_sizes")
         if deep:
@@ -121,8 +137,8 @@ class ReconcileS3(Job[ReconcileS3Options]):
         for verdict, reason in NOT_JUDGED.items():
             run.skip(reason, counts.pop(verdict, 0))
         run.note("rows", sum(counts.values()))
-        for verdict in ("matched", SIZE, CHECKSUM, MISSING, UNREADABLE):
-            run.note(verdict, counts.get(verdict, 0))
+        for verdict in NOTED:
+            run.note(verdict.value, counts.get(verdict, 0))
 
     def _stage(self, run: JobRun, kinds: Sequence[str], buckets: Sequence[JudgedBucket]) -> None:
         with run.read() as tx:
@@ -147,11 +163,11 @@ class ReconcileS3(Job[ReconcileS3Options]):
 
     def _changes(
         self, run: JobRun, kinds: Sequence[str], firm_ids: Sequence[int], buckets: Sequence[JudgedBucket]
-    ) -> list[Change]:
+    ) -> list[FindingChange]:
         with run.read() as tx:
             return tx.rows(
                 "finding_changes",
-                Change,
+                FindingChange,
                 command=self.command,
                 kinds=list(kinds),
                 firm_ids=list(firm_ids),
@@ -174,6 +190,8 @@ class ReconcileS3(Job[ReconcileS3Options]):
     def _settle_orphans(
         self, run: JobRun, buckets: Sequence[JudgedBucket], every_firm: Sequence[int]
     ) -> None:
+        # Bucket by bucket: only a bucket that was listed says which of its orphans are gone. A shared bucket's orphans
+        # belong to no firm, so their finding has none.
         for bucket in buckets:
             tenant = None if bucket.firm_id is None else run.tenants([bucket.firm_id])[0]
             with run.write(tenant) as tx, run.findings(tx) as ledger:

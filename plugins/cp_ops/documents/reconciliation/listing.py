@@ -9,47 +9,15 @@ from cp_ops.runtime.errors import CpOpsError
 from cp_ops.runtime.field_encryption import location_fingerprint
 
 if TYPE_CHECKING:
-    from cp_ops.runtime.field_encryption import FieldEncryption
+    from collections.abc import Iterator, Sequence
+
+    from cp_ops.documents.reconciliation.firm_keys import FirmKeys
     from cp_ops.runtime.job import JobRun
-    from cp_ops.runtime.object_store import ObjectStore
+    from cp_ops.runtime.object_store import ObjectStore, StoredObject
 
 log = logging.getLogger(__name__)
 
 PROGRESS_OBJECTS = 50_000
-
-
-class KeyRing:
-    """The encryption key of each firm, and a number for each key: several firms may share one.
-
-    A firm without a key where the deployment has no default is an error only once its key is asked for.
-    """
-
-    def __init__(self, encryption: FieldEncryption, firm_kms_key_ids: dict[int, str]) -> None:
-        self._encryption = encryption
-        self._of_firm = firm_kms_key_ids
-        self._numbers: dict[str, int] = {}
-
-    def key_id(self, firm_id: int) -> str:
-        """Give the id of a firm's key.
-
-        :raises SettingError: when it has none.
-        """
-        return self._encryption.key_id(self._of_firm[firm_id])
-
-    def number(self, key_id: str) -> int:
-        """Give a key's number."""
-        return self._numbers.setdefault(key_id, len(self._numbers) + 1)
-
-    def numbers(self, firm_ids: tuple[int, ...]) -> list[int]:
-        """Give the numbers of the firms' keys; 0 for a firm without one."""
-        return [self.number(self.key_id(firm)) if self._has_key(firm) else 0 for firm in firm_ids]
-
-    def all_key_ids(self) -> set[str]:
-        """Give the distinct keys of all firms."""
-        return {self.key_id(firm_id) for firm_id in self._of_firm if self._has_key(firm_id)}
-
-    def _has_key(self, firm_id: int) -> bool:
-        return bool(self._of_firm[firm_id] or self._encryption.default_key_id)
 
 
 class Listing:
@@ -59,7 +27,7 @@ class Listing:
     PostgreSQL computes the fingerprints, so another encryption key costs one statement, not another listing.
     """
 
-    def __init__(self, run: JobRun, store: ObjectStore, keys: KeyRing) -> None:
+    def __init__(self, run: JobRun, store: ObjectStore, keys: FirmKeys) -> None:
         self.numbers: dict[str, int] = {}
         self.firms: dict[str, set[int]] = {}
         self.objects = 0
@@ -115,22 +83,22 @@ class Listing:
                 self.pages += 1
                 first = self.objects
                 with self._run.read() as tx:
-                    self.objects += tx.copy(
-                        "copy_objects",
-                        (
-                            # PostgreSQL's text has no NUL; neither has any row's key
-                            (first + place, number, entry.key.replace("\0", "\ufffd"), entry.size,
-                             entry.last_modified, entry.has_sha256)
-                            for place, entry in enumerate(page, 1)
-                        ),
-                    )  # fmt: skip
+                    self.objects += tx.copy("copy_objects", _rows(page, first, number))
                 if self.objects // PROGRESS_OBJECTS > first // PROGRESS_OBJECTS:
                     self._run.progress(f"bucket {number}: {self.objects - before} objects listed")
         except CpOpsError as error:
+            # The store names the bucket only. Which row or setting made us read it is what somebody has to correct.
             raise type(error)(
                 f"{error}; {named_by} names this bucket. No finding was opened or resolved"
             ) from None
         self._run.progress(f"bucket {number}: {self.objects - before} objects listed")
+
+
+def _rows(page: Sequence[StoredObject], first: int, bucket: int) -> Iterator[tuple[object, ...]]:
+    for place, entry in enumerate(page, 1):
+        # PostgreSQL's text has no NUL; neither has any row's key.
+        key = entry.key.replace("\0", "\ufffd")
+        yield first + place, bucket, key, entry.size, entry.last_modified, entry.has_sha256
 
 
 def bucket_fingerprint(bucket: str) -> str:

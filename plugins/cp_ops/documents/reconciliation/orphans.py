@@ -14,7 +14,8 @@ from cp_ops.runtime.field_encryption import location_fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from cp_ops.documents.reconciliation.listing import KeyRing, Listing
+    from cp_ops.documents.reconciliation.firm_keys import FirmKeys
+    from cp_ops.documents.reconciliation.listing import Listing
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.job import JobRun
@@ -40,6 +41,15 @@ class JudgedBucket:
         return f"s3_object:{self.fingerprint}:"
 
 
+@dataclass(frozen=True, slots=True)
+class StoredLocation:
+    """Where a row says that its object is, as the application stored it."""
+
+    firm_id: int
+    s3_bucket: str | None
+    s3_key: str | None
+
+
 class OrphanSearch:
     """Take away from the unmatched objects what any firm's row names, whatever the firm's status; the rest are orphans.
 
@@ -47,7 +57,7 @@ class OrphanSearch:
     transaction at a time under row-level security. Other firms' keys are tried on the unmatched objects only.
     """
 
-    def __init__(self, run: JobRun, encryption: FieldEncryption, keys: KeyRing, listing: Listing) -> None:
+    def __init__(self, run: JobRun, encryption: FieldEncryption, keys: FirmKeys, listing: Listing) -> None:
         self._run = run
         self._encryption = encryption
         self._keys = keys
@@ -64,17 +74,20 @@ class OrphanSearch:
             candidates = tx.execute("take_orphan_candidates", modified_before=before)
             tx.execute("analyze_orphans")
         users = self._users()
+        # From cheap to dear: stored fingerprints are compared in PostgreSQL; only if some object is still unclaimed are
+        # the locations decrypted whose stored fingerprint cannot tell.
         if candidates:
             self._try_other_keys()
             self._claim(users, every_firm)
         if candidates and self._left():
             self._claim_decrypted(covered, every_firm)
         return [
-            JudgedBucket(name, number, bucket_fingerprint(name), _only(users.get(number, set())))
+            JudgedBucket(name, number, bucket_fingerprint(name), _only_user(users.get(number, set())))
             for name, number in self._listing.numbers.items()
         ]
 
     def _users(self) -> dict[int, set[int]]:
+        """Give the firms that use each bucket; the orphans of a bucket with one user are that firm's."""
         users = {self._listing.numbers[name]: set(firms) for name, firms in self._listing.firms.items()}
         with self._run.read() as tx:
             for row in tx.rows("bucket_firms"):
@@ -108,30 +121,33 @@ class OrphanSearch:
     def _claim_decrypted(self, covered: Sequence[int], every_firm: Sequence[int]) -> None:
         for tenant in self._run.tenants(every_firm):
             with self._run.read(tenant) as tx:
-                rows = tx.stream("unplaced_locations", firm_ids=list(tenant.firm_ids), covered=list(covered))
-                self._copy_claims(tx, self._claims(rows))
+                locations = tx.stream(
+                    "unplaced_locations",
+                    StoredLocation,
+                    firm_ids=list(tenant.firm_ids),
+                    covered=list(covered),
+                )
+                _copy_claims(tx, self._claims(locations))
         with self._run.read() as tx:
             tx.execute("apply_claims")
 
-    def _claims(self, rows: Iterable[dict[str, object]]) -> Iterator[tuple[str]]:
-        for row in rows:
-            key_id = self._keys.key_id(int(str(row["firm_id"])))
+    def _claims(self, locations: Iterable[StoredLocation]) -> Iterator[tuple[str]]:
+        """Give the fingerprints of the decrypted locations in buckets that were listed."""
+        for location in locations:
+            key_id = self._keys.key_id(location.firm_id)
             try:
-                bucket = self._encryption.decrypt(_text(row["s3_bucket"]), key_id)
+                bucket = self._encryption.decrypt(location.s3_bucket, key_id)
                 if bucket in self._listing.numbers:
-                    key = self._encryption.decrypt(_text(row["s3_key"]), key_id)
+                    key = self._encryption.decrypt(location.s3_key, key_id)
                     yield (location_fingerprint(key_id, bucket, key),)
             except RowFailedError:
                 continue  # names nothing that anybody can tell; a version is reported as unreadable
 
-    def _copy_claims(self, tx: Transaction, claims: Iterator[tuple[str]]) -> None:
-        while batch := list(islice(claims, CLAIMS_PER_COPY)):
-            tx.copy("copy_claims", batch)
+
+def _copy_claims(tx: Transaction, claims: Iterator[tuple[str]]) -> None:
+    while batch := list(islice(claims, CLAIMS_PER_COPY)):
+        tx.copy("copy_claims", batch)
 
 
-def _only(firms: set[int]) -> int | None:
+def _only_user(firms: set[int]) -> int | None:
     return next(iter(firms)) if len(firms) == 1 else None
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

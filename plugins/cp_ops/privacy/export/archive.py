@@ -7,12 +7,14 @@ import json
 import zipfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any
 
 from cp_ops.runtime.errors import CpOpsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
 
 MANIFEST, README = "manifest.json", "README.txt"
 BLOCK = 1 << 20
@@ -21,6 +23,13 @@ COMPRESSION_LEVEL = 1
 """Text shrinks to about a sixth at level 1 and to an eighth at level 6, which takes three times as long."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a ZIP entry can bear: the archive says nothing about when it was made."""
+
+
+class Ending(StrEnum):
+    """What a table's file is: JSON Lines for machines, CSV for people."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
 
 
 class ArchiveVerificationError(CpOpsError):
@@ -65,7 +74,7 @@ class _Tally:
         self.bytes = 0
 
     def write(self, line: bytes | bytearray | memoryview) -> None:
-        self._pending.append(bytes(line))
+        self._pending.append(bytes(line))  # a copy: psycopg may use the buffer for the next row
         self._pending_bytes += len(line)
         if self._pending_bytes >= BLOCK:
             self.flush()
@@ -148,6 +157,7 @@ def verify(archive: IO[bytes]) -> dict[str, Any]:
                 _verify_member(opened, name, entry)
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise ArchiveVerificationError(f"the archive cannot be read again ({type(error).__name__})") from None
+    # The files are whole; are they also all? Rows were counted by other statements than those that wrote them.
     _verify_tables(manifest, listed)
     return manifest
 
@@ -167,11 +177,16 @@ def _verify_member(opened: zipfile.ZipFile, name: str, entry: dict[str, Any]) ->
         while block := member.read(BLOCK):
             digest.update(block)
             size += len(block)
-            newlines += block.count(b"\n") if name.endswith(".jsonl") else 0
+            newlines += block.count(b"\n") if _is_jsonl(name) else 0
     if (size, digest.hexdigest()) != (entry["bytes"], entry["sha256"]):
         raise ArchiveVerificationError(f"{name}: contents differ from the manifest")
-    if name.endswith(".jsonl") and newlines != entry["rows"]:
+    if _is_jsonl(name) and newlines != entry["rows"]:
         raise ArchiveVerificationError(f"{name}: {newlines} rows, the manifest says {entry['rows']}")
+
+
+def _is_jsonl(name: str) -> bool:
+    # A line of CSV can hold newlines; only JSON Lines has as many as rows.
+    return name.endswith(f".{Ending.JSONL}")
 
 
 def _verify_tables(manifest: dict[str, Any], listed: dict[str, dict[str, Any]]) -> None:

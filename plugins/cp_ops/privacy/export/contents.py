@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.export.archive import README, ArchivedTable
-from cp_ops.privacy.export.person import become, firms_to_ask
+from psycopg import sql
+
+from cp_ops.privacy.export.archive import README, ArchivedTable, Ending
+from cp_ops.privacy.export.extract import harmless
 from cp_ops.privacy.export.readme import readme
-from cp_ops.privacy.export.selection import Selection, Selector, harmless
+from cp_ops.privacy.export.selection import Selector
 from cp_ops.privacy.personal_data import EMAIL, Export
 from cp_ops.runtime.statements import ComposedStatement, part, template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from psycopg import sql
+    from collections.abc import Callable, Iterator, Sequence
 
     from cp_ops.privacy.export.archive import ArchiveWriter
-    from cp_ops.privacy.export.selection import Person
+    from cp_ops.privacy.export.extract import TableExtract
+    from cp_ops.privacy.export.firm_by_firm import FirmByFirm
+    from cp_ops.privacy.export.person import Person
     from cp_ops.privacy.personal_data import Catalogue, PersonalDataMap
     from cp_ops.runtime.database import Line, Transaction
     from cp_ops.runtime.job import JobRun
@@ -26,16 +29,14 @@ if TYPE_CHECKING:
 REFERENCES, DOCUMENTS = "references", "documents"
 REFERENCE_COLUMNS = ("table", "id", "column", "created_at")
 DOCUMENT_COLUMNS = (
-    *(
-        "id",
-        "firm_id",
-        "name",
-        "file_type",
-        "file_size_bytes",
-        "current_version",
-        "created_at",
-        "uploaded_by_you",
-    ),
+    "id",
+    "firm_id",
+    "name",
+    "file_type",
+    "file_size_bytes",
+    "current_version",
+    "created_at",
+    "uploaded_by_you",
     "versions",
 )
 MANIFEST_FORMAT = 1
@@ -45,69 +46,57 @@ MANIFEST_FORMAT = 1
 class Contents:
     """What an export holds.
 
-    :ivar firms: as which firms guarded tables are asked; ``[None]`` without row-level security.
     :ivar unsearched: columns with addresses of tables that do not tell whose firm a row is: not searched.
     """
 
     person: Person
-    firms: list[int | None]
     tables: list[ArchivedTable] = field(default_factory=list)
-    selections: dict[str, Selection] = field(default_factory=dict)
+    extracts: dict[str, TableExtract] = field(default_factory=dict)
     unmapped: dict[str, list[str]] = field(default_factory=dict)
     unsearched: list[str] = field(default_factory=list)
     documents: int = 0
-    documents_guarded: bool | None = None
-
-    def visits(self, *, guarded: bool) -> list[int | None]:
-        """As which firms to ask a statement."""
-        return self.firms if guarded else [None]
+    documents_guarded: bool = False
 
 
 class Collector:
     """Finds and counts what belongs to a person, and writes it."""
 
-    def __init__(self, run: JobRun, tx: Transaction, mapped: PersonalDataMap, catalogue: Catalogue) -> None:
-        self._run, self._tx = run, tx
+    def __init__(
+        self, run: JobRun, tx: Transaction, firms: FirmByFirm, mapped: PersonalDataMap, catalogue: Catalogue
+    ) -> None:
+        self._run, self._tx, self._firms = run, tx, firms
         self._mapped, self._catalogue = mapped, catalogue
 
     def find(self, person: Person) -> Contents:
         """Select and count every table of the map, the missing and the empty ones, too."""
-        contents = Contents(person, firms_to_ask(self._run, self._tx))
+        contents = Contents(person)
         present = self._mapped.present(self._catalogue)
-        selector = Selector(present, self._catalogue, person, by_address := {})
+        by_address: dict[tuple[str, str], list[int]] = {}
+        selector = Selector(present, self._catalogue, person, by_address)
+        # The search by address comes first: what it finds is part of the conditions of the tables that bear addresses,
+        # and of those whose rows are parts of theirs.
         for name, (entry, _) in present.items():
             for column, key in entry.keys.items():
                 if key.names == EMAIL and key.export is not Export.NONE:
-                    by_address[name, column] = self._by_address(contents, selector, name, column)
+                    by_address[name, column] = self._keys_by_address(contents, selector, name, column)
         for name in self._mapped.tables:
             contents.tables.append(ArchivedTable(name, present=name in present))
             if name in present:
-                self._count(contents, selector.selection(name))
+                self._count(contents, selector.extract(name))
         self._find_documents(contents)
-        contents.unmapped = {
-            "keys": [str(key) for key in self._mapped.unmapped(self._catalogue)],
-            "columns": [
-                f"{table}.{column}" for table, column in self._mapped.unmapped_columns(self._catalogue)
-            ],
-        }
+        contents.unmapped = self._unmapped()
         return contents
 
-    def write(self, archive: ArchiveWriter, contents: Contents, endings: tuple[str, ...]) -> None:
+    def write(self, archive: ArchiveWriter, contents: Contents, endings: Sequence[Ending]) -> None:
         """Write tables, references, documents, README and manifest."""
         for table in contents.tables:
             if table.rows:
-                for ending in endings:
-                    self._run.progress(f"{table.table}: {table.rows} rows as {ending}")
-                    lines = self._table_lines(contents, contents.selections[table.table], ending)
-                    archive.add_lines(f"tables/{table.table}.{ending}", lines, headers=ending == "csv")
+                lines = partial(self._table_lines, contents, table)
+                _add(archive, f"tables/{table.table}", endings, lines)
         if any(table.references for table in contents.tables):
-            for ending in endings:
-                lines = self._reference_lines(contents, ending)
-                archive.add_lines(f"{REFERENCES}.{ending}", lines, headers=ending == "csv")
+            _add(archive, REFERENCES, endings, partial(self._reference_lines, contents))
         if contents.documents:
-            for ending in endings:
-                lines = self._document_lines(contents, ending)
-                archive.add_lines(f"{DOCUMENTS}.{ending}", lines, headers=ending == "csv")
+            _add(archive, DOCUMENTS, endings, partial(self._document_lines, contents))
         archive.add_text(README, readme(contents.tables, endings, documents=contents.documents))
         archive.finish(
             {
@@ -121,9 +110,8 @@ class Collector:
             }
         )
 
-    # -- counting ------------------------------------------------------------------------------------------------
-
-    def _by_address(self, contents: Contents, selector: Selector, name: str, column: str) -> list[int]:
+    def _keys_by_address(self, contents: Contents, selector: Selector, name: str, column: str) -> list[int]:
+        """Give the keys of the rows that bear one of the person's addresses, in the person's own firms only."""
         if not contents.person.emails or not contents.person.firm_ids:
             return []
         query = selector.by_address(name, column)
@@ -132,77 +120,89 @@ class Collector:
             return []
         return sorted(
             row["id"]
-            for _ in self._as_firms(contents, guarded=selector.scope_is_guarded(name))
+            for _ in self._firms.visits(guarded=selector.scope_is_guarded(name))
             for row in self._tx.rows(
                 ComposedStatement(f"search {name} by address", query), **contents.person.params()
             )
         )
 
-    def _count(self, contents: Contents, selection: Selection) -> None:
+    def _count(self, contents: Contents, extract: TableExtract) -> None:
         table = contents.tables[-1]
-        table.withheld = list(selection.withheld)
+        table.withheld = list(extract.withheld)
         params = contents.person.params()
-        if selection.condition is not None:
+        if extract.condition is not None:
             table.rows = sum(
-                self._tx.count(ComposedStatement(f"count {table.table}", selection.count()), **params)
-                for _ in self._as_firms(contents, guarded=selection.guarded)
+                self._tx.count(ComposedStatement(f"count {table.table}", extract.count()), **params)
+                for _ in self._firms.visits(guarded=extract.guarded)
             )
-        if selection.authored:
+        if extract.authored:
             table.references = sum(
                 self._tx.count(
-                    ComposedStatement(f"count references in {table.table}", selection.count_references()),
+                    ComposedStatement(f"count references in {table.table}", extract.count_references()),
                     **params,
                 )
-                for _ in self._as_firms(contents, guarded=selection.table.guarded)
+                for _ in self._firms.visits(guarded=extract.table.guarded)
             )
-        contents.selections[table.table] = selection
+        contents.extracts[table.table] = extract
 
     def _find_documents(self, contents: Contents) -> None:
         if not {"documents_documents", "documents_versions"} <= set(self._catalogue.tables):
             return
+        # Documents have a query of their own: the row says where the object is, which is in no export.
         contents.documents_guarded = self._catalogue.tables["documents_documents"].guarded
         count = template("privacy/export/count_documents", query=_documents())
         contents.documents = sum(
             self._tx.count(ComposedStatement("count documents", count), **contents.person.params())
-            for _ in self._as_firms(contents, guarded=contents.documents_guarded)
+            for _ in self._firms.visits(guarded=contents.documents_guarded)
         )
 
-    # -- writing -------------------------------------------------------------------------------------------------
+    def _unmapped(self) -> dict[str, list[str]]:
+        columns = self._mapped.unmapped_columns(self._catalogue)
+        return {
+            "keys": [str(key) for key in self._mapped.unmapped(self._catalogue)],
+            "columns": [f"{table}.{column}" for table, column in columns],
+        }
 
-    def _table_lines(self, contents: Contents, selection: Selection, ending: str) -> Iterator[Line]:
-        header = ending == "csv"
-        for _ in self._as_firms(contents, guarded=selection.guarded):
-            query = selection.as_csv(header=header) if ending == "csv" else selection.as_json()
-            yield from self._tx.lines(
-                ComposedStatement(f"export {selection.table.name}", query), **contents.person.params()
-            )
+    def _table_lines(self, contents: Contents, table: ArchivedTable, ending: Ending) -> Iterator[Line]:
+        self._run.progress(f"{table.table}: {table.rows} rows as {ending}")
+        extract = contents.extracts[table.table]
+        header = ending is Ending.CSV  # once in the file, whatever the number of statements
+        for _ in self._firms.visits(guarded=extract.guarded):
+            query = extract.as_csv(header=header) if ending is Ending.CSV else extract.as_json()
+            statement = ComposedStatement(f"export {table.table}", query)
+            yield from self._tx.lines(statement, **contents.person.params())
             header = False
 
-    def _reference_lines(self, contents: Contents, ending: str) -> Iterator[Line]:
-        header = ending == "csv"
+    def _reference_lines(self, contents: Contents, ending: Ending) -> Iterator[Line]:
+        header = ending is Ending.CSV
         for table in contents.tables:
             if not table.references:
                 continue
-            selection = contents.selections[table.table]
-            for query in selection.references():
-                for _ in self._as_firms(contents, guarded=selection.table.guarded):
+            extract = contents.extracts[table.table]
+            for query in extract.references():
+                for _ in self._firms.visits(guarded=extract.table.guarded):
                     copy = _copy(query, REFERENCE_COLUMNS, ending, header=header)
                     yield from self._tx.lines(
                         ComposedStatement(f"references in {table.table}", copy), **contents.person.params()
                     )
                     header = False
 
-    def _document_lines(self, contents: Contents, ending: str) -> Iterator[Line]:
-        header = ending == "csv"
-        for _ in self._as_firms(contents, guarded=bool(contents.documents_guarded)):
+    def _document_lines(self, contents: Contents, ending: Ending) -> Iterator[Line]:
+        header = ending is Ending.CSV
+        for _ in self._firms.visits(guarded=contents.documents_guarded):
             copy = _copy(_documents(), DOCUMENT_COLUMNS, ending, header=header, text=("name", "file_type"))
             yield from self._tx.lines(ComposedStatement("export documents", copy), **contents.person.params())
             header = False
 
-    def _as_firms(self, contents: Contents, *, guarded: bool) -> Iterator[int | None]:
-        for firm_id in contents.visits(guarded=guarded):
-            become(self._tx, firm_id)
-            yield firm_id
+
+def _add(
+    archive: ArchiveWriter,
+    name: str,
+    endings: Sequence[Ending],
+    lines: Callable[[Ending], Iterator[Line]],
+) -> None:
+    for ending in endings:
+        archive.add_lines(f"{name}.{ending}", lines(ending), headers=ending is Ending.CSV)
 
 
 def _documents() -> sql.Composed:
@@ -210,11 +210,9 @@ def _documents() -> sql.Composed:
 
 
 def _copy(
-    query: sql.Composed, columns: tuple[str, ...], ending: str, *, header: bool, text: tuple[str, ...] = ()
+    query: sql.Composed, columns: tuple[str, ...], ending: Ending, *, header: bool, text: tuple[str, ...] = ()
 ) -> sql.Composed:
-    from psycopg import sql
-
-    if ending != "csv":
+    if ending is Ending.JSONL:
         return template("privacy/export/query_as_json", query=query)
     shown = sql.SQL(", ").join(
         sql.SQL("{} AS {}").format(harmless(sql.Identifier(name)), sql.Identifier(name))

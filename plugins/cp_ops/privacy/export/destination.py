@@ -96,6 +96,7 @@ class Folder:
     @contextmanager
     def _hidden_file(self, name: str, owner: str) -> Iterator[IO[bytes]]:
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What a killed run left holds a person's data. The lease is per user: nobody else writes such a file now.
         for leftover in self._path.glob(f".{owner}*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
         staged = self._path / f".{name}{PARTIAL}"
@@ -111,6 +112,7 @@ class Folder:
         """Give the file its name; a file that has it already is never replaced."""
         staged.flush()
         os.fsync(staged.fileno())
+        # A link fails where the name is taken; a rename would replace the archive that is there.
         final = self._path / name
         hidden = self._path / f".{name}{PARTIAL}"
         try:
@@ -119,6 +121,7 @@ class Folder:
             if error.errno not in NO_LINKS or final.exists():
                 raise
             hidden.rename(final)
+        # The folder as well as the file: after a power cut the archive would be on disk, and its name would not.
         folder = os.open(self._path, os.O_RDONLY)
         try:
             os.fsync(folder)

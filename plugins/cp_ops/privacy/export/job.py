@@ -7,56 +7,45 @@ import os
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
-from cp_ops.privacy.export.archive import ArchiveWriter, sha256_of, verify
+from psycopg.types.json import Jsonb
+
+from cp_ops.privacy.export.archive import ArchiveWriter, Ending, sha256_of, verify
 from cp_ops.privacy.export.contents import Collector
 from cp_ops.privacy.export.destination import destination
+from cp_ops.privacy.export.firm_by_firm import FirmByFirm
 from cp_ops.privacy.export.options import ExportUserDataOptions
 from cp_ops.privacy.export.person import find_person
+from cp_ops.privacy.export.plan import plan_export
 from cp_ops.privacy.personal_data import load_map, read_catalogue
 from cp_ops.runtime.job import Job, JobRun
-from cp_ops.runtime.plan import Action, Plan
 from cp_ops.runtime.preflight import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from cp_ops.privacy.export.archive import ArchivedTable
     from cp_ops.privacy.export.contents import Contents
     from cp_ops.privacy.export.destination import ArchiveStore
 
 log = logging.getLogger(__name__)
 
 NEEDS = (
-    Table("auth_user", ("id", "email")),
-    Table("firm_membership", ("id", "firm_id", "user_id")),
-    Table("clients_client", ("id", "firm_id")),
-    Table("clients_portal_user", ("id", "client_id", "user_id"), optional=True),
-    Table("clients_contact", ("id", "portal_user_id"), optional=True),
-    Table("account_emailaddress", ("user_id", "email", "verified"), optional=True),
-    Table(
+    Table.of("auth_user", "id email"),
+    Table.of("firm_membership", "id firm_id user_id"),
+    Table.of("clients_client", "id firm_id"),
+    Table.of("clients_portal_user", "id client_id user_id", optional=True),
+    Table.of("clients_contact", "id portal_user_id", optional=True),
+    Table.of("account_emailaddress", "user_id email verified", optional=True),
+    Table.of(
         "firm_audit_events",
-        ("firm_id", "category", "action", "target_model", "target_id", "metadata"),
-        ("SELECT", "INSERT"),
+        "firm_id category action target_model target_id metadata",
+        "SELECT",
+        "INSERT",
     ),
 )
-
-
-ENDINGS = {"all": ("jsonl", "csv"), "jsonl": ("jsonl",), "csv": ("csv",)}
-
-
-def plan_export(tables: Iterable[ArchivedTable]) -> Plan:
-    """Plan one action per table with rows or references. Pure."""
-    return Plan.of(
-        Action(
-            "export",
-            table.table,
-            f"{table.rows} rows, {table.references} references",
-            rows=table.rows + table.references,
-            data={"references": table.references},
-        )
-        for table in tables
-        if table.rows or table.references
-    )
+ENDINGS = {
+    "all": (Ending.JSONL, Ending.CSV),
+    "jsonl": (Ending.JSONL,),
+    "csv": (Ending.CSV,),
+}
+"""The option `format` to the files of each table."""
 
 
 class ExportUserData(Job[ExportUserDataOptions]):
@@ -86,13 +75,16 @@ class ExportUserData(Job[ExportUserDataOptions]):
         with ExitStack() as stack:
             with run.read(snapshot=True) as tx:
                 tx.execute("steady_output")
-                collector = Collector(run, tx, load_map(), read_catalogue(tx))
-                contents = collector.find(find_person(run, tx, options.user_id))
+                firms = FirmByFirm(run, tx)
+                collector = Collector(run, tx, firms, load_map(), read_catalogue(tx))
+                contents = collector.find(find_person(run, tx, firms, options.user_id))
                 _warn_of_unmapped(run, contents)
                 if not run.accept(plan_export(contents.tables)):
                     return
+                # Entered into the outer stack: the staged file outlives the snapshot, and is gone whatever happens next.
                 staged = stack.enter_context(target.staging(name, owner))
                 collector.write(ArchiveWriter(staged), contents, ENDINGS[options.format])
+            # Outside of the snapshot: reading the archive again can take minutes, in which it would hold back vacuum.
             facts = _verified(staged, contents)
             self._record(run, options, contents, facts)
             run.note("archive", target.publish(staged, name))
@@ -105,8 +97,6 @@ class ExportUserData(Job[ExportUserDataOptions]):
         self, run: JobRun, options: ExportUserDataOptions, contents: Contents, facts: dict[str, int | str]
     ) -> None:
         """Record the access before the archive can be seen: an archive without a record must not exist."""
-        from psycopg.types.json import Jsonb
-
         for tenant in run.tenants(contents.person.firm_ids):
             with run.write(tenant) as tx:
                 tx.execute(

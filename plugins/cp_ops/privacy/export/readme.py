@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cp_ops.privacy.export.archive import Ending
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cp_ops.privacy.export.archive import ArchivedTable
 
+NAMES: dict[str, str] = {Ending.JSONL: "JSON Lines", Ending.CSV: "CSV"}
 TEXT = """\
 YOUR DATA
 
@@ -34,10 +37,10 @@ CSV_NOTE = """ In the CSV files a text that a spreadsheet could take for a formu
 apostrophe; the JSON files hold it unchanged."""
 
 
-def readme(tables: Iterable[ArchivedTable], endings: tuple[str, ...], *, documents: int) -> str:
+def readme(tables: Iterable[ArchivedTable], endings: Sequence[str], *, documents: int) -> str:
     """Write the page: in plain words, without a date, the same for the same contents."""
     found = [table for table in tables if table.rows or table.references]
-    kinds = " and ".join({"jsonl": "JSON Lines", "csv": "CSV"}[ending] for ending in endings)
+    kinds = " and ".join(NAMES[ending] for ending in endings)
     files = [f"  tables/           what is about you, one file per kind of data ({kinds})"]
     if any(table.references for table in found):
         files.append("  references        what you did to data that is about others: which row, and when")
@@ -47,5 +50,5 @@ def readme(tables: Iterable[ArchivedTable], endings: tuple[str, ...], *, documen
         )
     lines = [f"  {table.table:<44} {table.rows:>8} rows {table.references:>8} references" for table in found]
     return TEXT.format(
-        files="\n".join(files), tables="\n".join(lines), csv=CSV_NOTE if "csv" in endings else ""
+        files="\n".join(files), tables="\n".join(lines), csv=CSV_NOTE if Ending.CSV in endings else ""
     )

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
 
 from cp_ops.privacy.retention.rows import START
 from cp_ops.runtime.errors import CpOpsError, LeaseLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from cp_ops.privacy.retention.plan import Policy, Survey
-    from cp_ops.privacy.retention.rows import Position
-    from cp_ops.privacy.retention.special import CoveredRows
+    from cp_ops.privacy.retention.plan import RowsByDisposition, TableSurvey
+    from cp_ops.privacy.retention.policies import PassedOver, Policy
+    from cp_ops.privacy.retention.rows import CoveredRows, Position
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.job import JobRun
 
-log = logging.getLogger(__name__)
+    SurveyedRows = tuple[CoveredRows, TableSurvey]
 
 
 @dataclass
 class Progress:
-    """How far a policy has come."""
+    """How far a policy has come.
+
+    :ivar left: rows that were not reached in time.
+    """
 
     done: Counter[str] = field(default_factory=Counter)
     left: int = 0
@@ -33,7 +37,7 @@ class Progress:
     error: str = ""
 
 
-class Execution:
+class PolicyExecution:
     """One policy's execution: its row of core_retention_executions, and its batches.
 
     :param in_time: tells whether there is time for another batch.
@@ -44,64 +48,66 @@ class Execution:
         self._id = 0
         self.progress = Progress()
 
-    def carry_out(self, covered: list[tuple[CoveredRows, Survey]]) -> None:
+    def carry_out(self, covered: Sequence[SurveyedRows]) -> None:
         """Log the beginning, do the batches of every table, log the end."""
-        self._begin(skipped=sum(survey.kept for _, survey in covered))
+        kept = {reason: rows for _, survey in covered for reason, rows in survey.kept.items()}
+        self._begin(skipped=sum(kept.values()))
         for rows, survey in covered:
             if survey.due.rows:
-                self._carry_out(rows, survey)
+                self._carry_out(rows, survey.due)
         self._finish(
             {
                 "run": self._run.run_id,
-                "before": covered[0][0].assignment.cutoff_day.isoformat(),
+                "before": covered[0][0].applied.cutoff_day.isoformat(),
                 "rows": dict(self.progress.done),
-                "kept": {
-                    f"{survey.target}: {verdict.verdict}": verdict.rows
-                    for _, survey in covered
-                    for verdict in survey.verdicts
-                    if verdict.verdict not in ("due", "done")
-                },
+                "kept": kept,
                 "left": self.progress.left,
                 "oldest_left": self.progress.oldest_left and self.progress.oldest_left.isoformat(),
             }
         )
 
-    def pass_over(self, reason: str, *, problem: bool) -> None:
+    def pass_over(self, passed: PassedOver) -> None:
         """Log a policy that did nothing."""
         self._begin(skipped=0)
-        self.progress.error = reason if problem else ""
-        self._finish({"run": self._run.run_id, "skipped": reason})
+        self.progress.error = passed.reason if passed.problem else ""
+        self._finish({"run": self._run.run_id, "skipped": passed.reason})
 
-    def _carry_out(self, rows: CoveredRows, survey: Survey) -> None:
-        before = self.progress.done[rows.name]
-        planned = survey.due.rows
+    def _carry_out(self, rows: CoveredRows, due: RowsByDisposition) -> None:
+        """Do one table; what fails is counted, and the policy's other tables go on."""
         try:
             with rows.collected(self._tenant):
-                reached = self._batches(rows, planned)
+                reached = self._batches(rows, due.rows)
         except LeaseLostError:
             raise
         except CpOpsError as error:
             self.progress.error = str(error)
-            failed = max(planned - self.progress.done[rows.name] + before, 1)
+            # More may have become due than was planned: a failure is never counted as nothing.
+            failed = max(due.rows - self.progress.done[rows.name], 1)
             self._run.fail(f"{rows.name}:policy:{self._policy.id}", error, rows=failed)
             return
-        if not (left := max(planned - self.progress.done[rows.name] + before, 0)):
+        left = max(due.rows - self.progress.done[rows.name], 0)
+        if not left:
             return
-        if reached is None:
+        if reached is None:  # every row was looked at: what is left was passed over
             self._run.skip(f"{rows.name}: changed or held by the application meanwhile", left)
             return
         self._run.skip("the time is up: left for the next run", left)
-        self.progress.left += left
-        oldest = survey.due.first if reached == START else reached[0]
+        self._leave(left, due.first if reached == START else reached[0])
+
+    def _leave(self, rows: int, oldest: datetime | None) -> None:
+        """Note what the next run will find."""
+        self.progress.left += rows
         self.progress.oldest_left = min(filter(None, (self.progress.oldest_left, oldest)), default=None)
 
     def _batches(self, rows: CoveredRows, planned: int) -> Position | None:
         """Do batches until there are no more or the time is up; gives where the next one would begin, or None."""
-        action, after, done = rows.assignment.action.value, START, 0
+        # The position moves on whatever a batch did: rows that are held or changed are met once, not for ever.
+        action, after, done = rows.applied.action.value, START, 0
         while self._in_time():
             with self._run.write(self._tenant) as tx:
                 batch = rows.apply(tx, after)
                 if batch.done:
+                    # In the batch's own transaction: the log says what happened also when the run is killed next.
                     tx.execute("count_execution", id=self._id, rows=batch.done, action=action)
             if not batch.found:
                 return None
@@ -126,8 +132,6 @@ class Execution:
         self._id = row["id"]
 
     def _finish(self, result: dict[str, Any]) -> None:
-        from psycopg.types.json import Jsonb
-
         with self._run.write(self._tenant) as tx:
             tx.execute(
                 "finish_execution",

@@ -5,20 +5,22 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cp_ops.privacy.retention.plan import Survey, Verdict
-from cp_ops.privacy.retention.targets import SMALL_BATCH, RetentionAction, descend
+from psycopg import sql
+
+from cp_ops.privacy.retention.covered_tables import SMALL_BATCH, RetentionAction
+from cp_ops.privacy.retention.deletion import deletions
+from cp_ops.privacy.retention.plan import Disposition, RowsByDisposition, TableSurvey
 from cp_ops.runtime.statements import ComposedStatement, part, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from psycopg import sql
+    from contextlib import AbstractContextManager
 
     from cp_ops.privacy.personal_data import Catalogue
-    from cp_ops.privacy.retention.plan import Assignment
-    from cp_ops.privacy.retention.targets import Child, Target
+    from cp_ops.privacy.retention.covered_tables import CoveredTable
+    from cp_ops.privacy.retention.policies import AppliedPolicy
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.job import JobRun
 
@@ -29,12 +31,12 @@ START: Position = (datetime.min.replace(tzinfo=UTC), 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class AppliedBatch:
     """A batch that was done.
 
     :ivar found: rows that were looked at; 0 when there are no more.
     :ivar done: rows that were changed or deleted.
-    :ivar after: where the next batch begins: (age, id).
+    :ivar after: where the next batch begins.
     """
 
     found: int
@@ -42,61 +44,91 @@ class Batch:
     after: Position
 
 
-class PolicyRows:
-    """A policy's rows in one of its tables."""
+class CoveredRows(Protocol):
+    """Rows of one table under one policy."""
 
-    def __init__(self, run: JobRun, assignment: Assignment, target: Target, catalogue: Catalogue) -> None:
+    applied: AppliedPolicy
+
+    @property
+    def name(self) -> str:
+        """What the rows are called in a plan."""
+        ...
+
+    def survey(self, tx: Transaction) -> TableSurvey:
+        """Count what the policy meets, by what becomes of it."""
+        ...
+
+    def collected(self, tenant: Tenant) -> AbstractContextManager[None]:
+        """Hold what the batches need between them."""
+        ...
+
+    def apply(self, tx: Transaction, after: Position) -> AppliedBatch:
+        """Do the next batch in one transaction."""
+        ...
+
+
+class PolicyRows:
+    """A policy's rows in one of the application's tables."""
+
+    def __init__(
+        self, run: JobRun, applied: AppliedPolicy, covered: CoveredTable, catalogue: Catalogue
+    ) -> None:
         self._run, self._catalogue = run, catalogue
-        self.assignment, self.target = assignment, target
+        self.applied, self.covered = applied, covered
         self._params: dict[str, Any] = {
-            "firm_id": assignment.policy.firm_id,
-            "cutoff": assignment.cutoff,
-            "cutoff_day": assignment.cutoff_day,
+            "firm_id": applied.policy.firm_id,
+            "cutoff": applied.cutoff,
+            "cutoff_day": applied.cutoff_day,
             "today": run.now.astimezone(UTC).date(),
             "now": run.now,
-            "action": assignment.action.value,
-            "only_if_inactive": assignment.policy.only_if_inactive,
+            "action": applied.action.value,
+            "only_if_inactive": applied.policy.only_if_inactive,
+            "command": run.command,
+            "run_id": run.run_id,
         }
 
     @property
     def name(self) -> str:
         """What the rows are called in a plan."""
-        return self.target.name
+        return self.covered.name
 
-    def survey(self, tx: Transaction) -> Survey:
+    def survey(self, tx: Transaction) -> TableSurvey:
         """Count what the policy meets, by what becomes of it."""
-        rows = tx.rows(
-            ComposedStatement(f"survey {self.target.name}", self._filled("survey")), **self._params
+        statement = ComposedStatement(f"survey {self.name}", self._filled("privacy/retention/survey"))
+        return TableSurvey(
+            self.applied, self.name, tuple(tx.rows(statement, RowsByDisposition, **self._params))
         )
-        return Survey(self.assignment, self.target.name, tuple(Verdict(**row) for row in rows))
 
     @contextmanager
     def collected(self, tenant: Tenant) -> Iterator[None]:
         """Collect the rows that are due, in one pass over the table; they are forgotten at the end."""
+        collect = ComposedStatement(f"collect {self.name}", self._filled("privacy/retention/collect_due"))
         with self._run.temporary_tables(["create_retention_due"], "drop_retention_due"):
-            with self._run.read(tenant) as tx:
-                tx.execute(
-                    ComposedStatement(f"collect {self.name}", self._filled("collect_due")), **self._params
-                )
+            with self._run.read(
+                tenant
+            ) as tx:  # PostgreSQL lets a read-only transaction fill temporary tables
+                tx.execute(collect, **self._params)
             yield
 
-    def apply(self, tx: Transaction, after: Position) -> Batch:
+    def apply(self, tx: Transaction, after: Position) -> AppliedBatch:
         """Do the next batch in one transaction.
 
         Rows that the application holds are passed over: they are found again by the next run.
         """
-        size = self.target.batch if self.assignment.action is RetentionAction.DELETE else SMALL_BATCH
+        size = self.covered.batch if self.applied.action is RetentionAction.DELETE else SMALL_BATCH
         found = tx.rows("next_due", after_at=after[0], after_id=after[1], batch=size)
         if not found:
-            return Batch(0, 0, after)
+            return AppliedBatch(0, 0, after)
         done = self.settle(tx, [row["id"] for row in found])
-        return Batch(len(found), done, (found[-1]["at"], found[-1]["id"]))
+        return AppliedBatch(len(found), done, (found[-1]["at"], found[-1]["id"]))
 
     def settle(self, tx: Transaction, candidates: list[int]) -> int:
         """Lock rows, look at them again, act on those that are still due; gives how many."""
-        locked = tx.rows(ComposedStatement(f"lock {self.name}", self._table("lock_batch")), ids=candidates)
+        locked = tx.rows(lock_statement(self.covered, self._catalogue), ids=candidates)
+        # The rows were collected some time ago. Somebody may have set a legal hold since, or opened the ticket again:
+        # the same rule that planned them is asked once more, now that nobody else can change them.
         due = tx.rows(
-            ComposedStatement(f"look again at {self.name}", self._filled("still_due")),
+            ComposedStatement(f"look again at {self.name}", self._filled("privacy/retention/still_due")),
             **self._params,
             ids=[row["id"] for row in locked],
         )
@@ -106,86 +138,49 @@ class PolicyRows:
 
     def _act(self, tx: Transaction, ids: list[int]) -> None:
         params = {**self._params, "ids": ids}
-        match self.assignment.action:
+        match self.applied.action:
             case RetentionAction.ARCHIVE:
-                tx.execute(f"archive_{self.target.name}", **params)
+                tx.execute(self.covered.archive, **params)
             case RetentionAction.ANONYMIZE:
-                for name in self.target.anonymise:
-                    tx.execute(name, **params)
+                for statement in self.covered.anonymise:
+                    tx.execute(statement, **params)
             case RetentionAction.DELETE:
-                if self.target.name == "documents":
-                    tx.execute(
-                        "intend_object_deletions",
-                        command=self._run.command,
-                        run_id=self._run.run_id,
-                        **params,
-                    )
-                for deletion in self._deletions():
+                # Where the objects are stands in the rows only: it is written down before they go.
+                if self.covered.writes_down_objects:
+                    tx.execute(self.covered.writes_down_objects, **params)
+                for deletion in deletions(self.covered, self._catalogue):
                     tx.execute(deletion, **params)
+                # The application's foreign keys are deferred to COMMIT; asked for now, an error names its statement.
                 tx.execute("check_constraints")
 
-    def _deletions(self) -> list[ComposedStatement]:
-        from psycopg import sql
+    def _filled(self, address: str) -> sql.Composed:
+        return filled(address, self.covered)
 
-        steps: list[ComposedStatement] = []
-        for path, child in descend(self.target.children):
-            if not all(one.table in self._catalogue.tables for one in (*path, child)):
-                continue
-            if child.column not in self._catalogue.tables[child.table].columns:
-                continue
-            steps.append(
-                ComposedStatement(
-                    f"{'detach' if child.stays else 'delete'} {child.table}",
-                    template(
-                        "privacy/retention/detach_rows" if child.stays else "delete_rows",
-                        table=sql.Identifier(child.table),
-                        column=sql.Identifier(child.column),
-                        condition=self._belongs((*path, child)),
-                    ),
-                )
-            )
-        own = template(
-            "privacy/retention/children_of_batch", column=sql.Identifier(self._key(self.target.table))
-        )
-        rows = template(
-            "privacy/retention/delete_rows",
-            table=sql.Identifier(self.target.table),
-            column=sql.SQL(""),
-            condition=own,
-        )
-        return [*steps, ComposedStatement(f"delete {self.target.table}", rows)]
 
-    def _belongs(self, path: tuple[Child, ...]) -> sql.Composed:
-        """Compose which rows of the last table of a path go with the batch."""
-        from psycopg import sql
+def lock_statement(covered: CoveredTable, catalogue: Catalogue) -> ComposedStatement:
+    """Compose the lock on a batch of rows."""
+    return ComposedStatement(
+        f"lock {covered.name}",
+        template(
+            "privacy/retention/lock_batch",
+            table=sql.Identifier(covered.table),
+            key=sql.Identifier(catalogue.tables[covered.table].primary_key),
+        ),
+    )
 
-        column = sql.Identifier(path[-1].column)
-        if len(path) == 1:
-            return template("privacy/retention/children_of_batch", column=column)
-        parent = path[-2].table
-        return template(
-            "privacy/retention/children_of",
-            column=column,
-            key=sql.Identifier(self._key(parent)),
-            parent=sql.Identifier(parent),
-            condition=self._belongs(path[:-1]),
-        )
 
-    def _key(self, table: str) -> str:
-        return self._catalogue.tables[table].primary_key
-
-    def _filled(self, name: str) -> sql.Composed:
-        return template(
-            f"privacy/retention/{name}",
-            rows=part(f"privacy/retention/{self.target.name}_rows"),
-            verdict=template("privacy/retention/verdict"),
-        )
-
-    def _table(self, name: str) -> sql.Composed:
-        from psycopg import sql
-
-        return template(
-            f"privacy/retention/{name}",
-            table=sql.Identifier(self.target.table),
-            key=sql.Identifier(self._key(self.target.table)),
-        )
+def filled(address: str, covered: CoveredTable) -> sql.Composed:
+    """Fill a template that asks what becomes of a table's rows: the one rule for survey, collection and second look."""
+    due = sql.Literal(Disposition.DUE.value)
+    return template(
+        address,
+        rows=part(f"privacy/retention/{covered.rows}"),
+        due=due,
+        disposition=template(
+            "privacy/retention/disposition",
+            due=due,
+            done=sql.Literal(Disposition.DONE.value),
+            legal_hold=sql.Literal(Disposition.LEGAL_HOLD.value),
+            still_active=sql.Literal(Disposition.STILL_ACTIVE.value),
+        ),
+    )

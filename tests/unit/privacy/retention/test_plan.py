@@ -8,19 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cp_ops.privacy.retention.plan import (
-    Assignment,
+from cp_ops.privacy.retention.covered_tables import COVERED_TABLES, Child, RetentionAction, descend
+from cp_ops.privacy.retention.plan import RowsByDisposition, TableSurvey, plan_retention
+from cp_ops.privacy.retention.policies import (
+    AppliedPolicy,
     FirmDay,
-    Passed,
+    PassedOver,
     Policy,
-    Survey,
-    Verdict,
     assign,
     covered_types,
+    decide,
     decide_sessions,
-    plan_retention,
 )
-from cp_ops.privacy.retention.targets import TARGETS, Child, RetentionAction, descend
 
 TODAY = date(2026, 11, 21)
 DAYS = {1: FirmDay(TODAY, "UTC"), 2: FirmDay(TODAY, "America/New_York")}
@@ -37,7 +36,7 @@ def only(*policies):
 
 def test_a_policy_applies_up_to_the_firms_day():
     found = only(policy(days=30))
-    assert isinstance(found, Assignment)
+    assert isinstance(found, AppliedPolicy)
     assert (found.action, found.cutoff_day) == (RetentionAction.DELETE, date(2026, 10, 22))
     assert found.cutoff == datetime(2026, 10, 22, tzinfo=UTC)
 
@@ -62,15 +61,17 @@ def test_the_day_begins_where_the_firm_is():
 )
 def test_a_policy_that_cannot_apply_never_deletes(wrong, reason, problem):
     found = only(wrong)
-    assert isinstance(found, Passed)
+    assert isinstance(found, PassedOver)
     assert found.reason.startswith(reason)
     assert found.problem is problem
 
 
-@given(st.integers(min_value=-400_000, max_value=400_000), st.sampled_from(sorted({*TARGETS, "webhooks"})))
+@given(
+    st.integers(min_value=-400_000, max_value=400_000), st.sampled_from(sorted({*COVERED_TABLES, "webhooks"}))
+)
 def test_no_policy_ever_reaches_today_or_the_future(days, data_type):
     found = only(policy(data_type, days))
-    if isinstance(found, Assignment):
+    if isinstance(found, AppliedPolicy):
         assert found.cutoff_day < TODAY
         assert days >= 1
 
@@ -101,7 +102,7 @@ def test_emails_means_three_data_types():
 def test_of_two_policies_over_the_same_rows_the_longer_one_wins():
     short, long = policy("emails", 30, key=1), policy("email_artifacts", 90, key=2)
     found = {item.policy.id: item for item in assign([short, long], DAYS)}
-    assert isinstance(found[2], Assignment)
+    assert isinstance(found[2], AppliedPolicy)
     assert found[1].reason == "emails: the policy email_artifacts covers the same rows and keeps longer"
 
 
@@ -110,12 +111,12 @@ def test_keeping_for_ever_is_longer_than_any_number_of_days():
         item.policy.id: item
         for item in assign([policy("emails", 30), policy("email_artifacts", 0, key=2)], DAYS)
     }
-    assert all(isinstance(item, Passed) for item in found.values())
+    assert all(isinstance(item, PassedOver) for item in found.values())
 
 
 def test_another_firms_policy_is_no_rival():
     found = list(assign([policy("emails", 30), policy("email_artifacts", 90, key=2, firm=2)], DAYS))
-    assert all(isinstance(item, Assignment) for item in found)
+    assert all(isinstance(item, AppliedPolicy) for item in found)
 
 
 def test_the_policy_that_waited_longest_comes_first():
@@ -149,17 +150,56 @@ def test_without_a_policy_no_session_goes():
     assert sessions() == (None, [])
 
 
+def test_a_firm_without_a_known_day_fails_alone_and_keeps_everybodys_sessions():
+    undated = {3: "firm 3: time zone 'Mars' is not known; correct it"}
+    policies = [
+        policy("leads", key=1),
+        policy("leads", key=2, firm=3),
+        policy("sessions", key=3),
+        policy("sessions", key=4, firm=3),
+    ]
+    decided = {item.policy.id: item for item in decide(policies, DAYS, undated, {1, 2, 3})}
+    assert isinstance(decided[1], AppliedPolicy)
+    assert {key: (item.reason, item.problem) for key, item in decided.items() if key in (2, 4)} == {
+        2: (undated[3], True),
+        4: (undated[3], True),
+    }
+    assert decided[3].reason == "sessions: a firm keeps them for ever, and a session belongs to no firm"
+
+
+def test_a_run_for_one_firm_hears_every_firm_about_sessions_and_decides_for_its_own_only():
+    policies = [
+        policy("sessions", 10, key=1),
+        policy("sessions", 40, key=2, firm=2),
+        policy(key=3, firm=2),
+    ]
+    (mine,) = decide(policies, DAYS, {}, {1})
+    assert (mine.policy.id, isinstance(mine, PassedOver)) == (1, True)
+    assert {
+        item.policy.id for item in decide(policies, DAYS, {}, {2}) if isinstance(item, AppliedPolicy)
+    } == {
+        2,
+        3,
+    }
+
+
 # -- plan ------------------------------------------------------------------------------------------------------------
 
 
 def survey(*verdicts, data_type="leads", days=30):
-    return Survey(only(policy(data_type, days)), data_type, verdicts)
+    return TableSurvey(only(policy(data_type, days)), data_type, verdicts)
 
 
 def test_the_plan_has_due_rows_with_dates_and_counts_what_is_kept_with_its_reason():
     first, last = datetime(2020, 1, 2, tzinfo=UTC), datetime(2021, 3, 4, tzinfo=UTC)
     plan = plan_retention(
-        [survey(Verdict("due", 7, first, last), Verdict("legal hold", 2), Verdict("done", 9))]
+        [
+            survey(
+                RowsByDisposition("due", 7, first, last),
+                RowsByDisposition("legal hold", 2),
+                RowsByDisposition("done", 9),
+            )
+        ]
     )
     (action,) = plan.actions
     assert (action.kind, action.target, action.firm_id, action.rows) == ("delete", "leads:policy:1", 1, 7)
@@ -168,7 +208,7 @@ def test_the_plan_has_due_rows_with_dates_and_counts_what_is_kept_with_its_reaso
 
 
 def test_nothing_due_is_no_action():
-    assert plan_retention([survey(Verdict("legal hold", 2))]).actions == ()
+    assert plan_retention([survey(RowsByDisposition("legal hold", 2))]).actions == ()
 
 
 def test_a_policy_that_was_passed_over_is_a_skip_and_a_wrong_one_is_none():
@@ -185,7 +225,7 @@ def test_grandchildren_go_before_children_and_what_stays_has_none():
 
 
 def test_a_detached_child_is_listed_without_children():
-    for targets in TARGETS.values():
+    for targets in COVERED_TABLES.values():
         for target in targets:
             for _, child in descend(target.children):
                 assert not (child.stays and child.children), child

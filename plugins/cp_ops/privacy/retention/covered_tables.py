@@ -1,21 +1,23 @@
 """What a retention policy covers: the tables behind each data type, and the children that go with a row.
 
-The children are the application's own (its on_delete rules stand in for those of the database, which has none). A
-foreign key that is not listed here stops the policy before its first deletion: see `unknown_references`.
+The database has no ON DELETE rules: Django keeps them in the application's models, where no SQL can ask for them. So the
+children are listed here. A foreign key that is not listed stops the policy before its first deletion, see
+`coverage.unknown_references`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cp_ops.privacy.personal_data import Catalogue, ForeignKey
-
 SMALL_BATCH, LARGE_BATCH = 1_000, 2_500
+"""Rows of a batch; the large one for rows without children. Nearly every batch then holds its locks for less than 100 ms
+(benchmarks/execute_retention_policies.py).
+"""
 
 
 class RetentionAction(StrEnum):
@@ -37,27 +39,40 @@ class Child:
 
 
 @dataclass(frozen=True)
-class Target:
+class CoveredTable:
     """A table that a policy covers.
 
-    :ivar name: of the statements ``<name>_rows``, ``anonymise_<name>``, ``archive_<name>``.
+    :ivar name: what its rows are called in a plan, an outcome and a log row.
     :ivar age: the column by which a batch is found; an index that begins with it, or with `owner`, makes it quick.
+    :ivar rows: the statement that gives the rows before the cutoff, each with what may keep it.
     :ivar anonymise: the statements that take people out of a batch of rows.
+    :ivar archive: the statement that archives a batch; '' where the application has no such state.
+    :ivar writes_down_objects: the statement that writes down which stored objects go with a batch that is deleted;
+        '' where rows have none.
+    :ivar also_needs: further tables without which the statements do not run.
     """
 
     name: str
     table: str
     age: str
+    rows: str
+    anonymise: tuple[str, ...]
+    archive: str = ""
+    writes_down_objects: str = ""
     owner: str = "firm_id"
     batch: int = SMALL_BATCH
     children: tuple[Child, ...] = ()
-    actions: frozenset[RetentionAction] = frozenset({RetentionAction.DELETE, RetentionAction.ANONYMIZE})
-    anonymise: tuple[str, ...] = ()
-    also_needs: tuple[str, ...] = field(default=())
+    also_needs: tuple[str, ...] = ()
+
+    @property
+    def actions(self) -> frozenset[RetentionAction]:
+        """What the application has a way to do with these rows."""
+        always = frozenset({RetentionAction.DELETE, RetentionAction.ANONYMIZE})
+        return always | {RetentionAction.ARCHIVE} if self.archive else always
 
     @property
     def tables(self) -> set[str]:
-        """Tables without which the statements of this target do not run."""
+        """Tables without which the statements of this one do not run."""
         return {self.table, *self.also_needs}
 
 
@@ -152,19 +167,21 @@ MESSAGE_CHILDREN = tuple(
     )
 )
 
-EMAIL_ARTIFACTS = Target(
+EMAIL_ARTIFACTS = CoveredTable(
     "email_artifacts",
     "email_ingestion_artifacts",
     "sent_at",
+    rows="email_artifacts_rows",
     children=(Child("email_ingestion_attachments", "email_artifact_id"),),
     anonymise=("anonymise_email_artifacts",),
     also_needs=("email_ingestion_attachments", "documents_documents"),
 )
 COMMUNICATIONS = (
-    Target(
+    CoveredTable(
         "messages",
         "communications_message",
         "created_at",
+        rows="messages_rows",
         children=MESSAGE_CHILDREN,
         anonymise=("anonymise_messages",),
         also_needs=(
@@ -173,70 +190,78 @@ COMMUNICATIONS = (
             "documents_documents",
         ),
     ),
-    Target(
+    CoveredTable(
         "client_messages",
         "clients_message",
         "created_at",
+        rows="client_messages_rows",
         anonymise=("anonymise_client_messages",),
         also_needs=("clients_chat_thread",),
     ),
-    Target(
+    CoveredTable(
         "sms_messages",
         "sms_messages",
         "created_at",
+        rows="sms_messages_rows",
         children=(Child("sms_webhook_events", "sms_message_id", stays=True),),
         anonymise=("anonymise_sms_messages",),
         also_needs=("sms_conversations",),
     ),
 )
-TARGETS: dict[str, tuple[Target, ...]] = {
+COVERED_TABLES: dict[str, tuple[CoveredTable, ...]] = {
     "emails": (EMAIL_ARTIFACTS,),
     "email_artifacts": (EMAIL_ARTIFACTS,),
     "communications": COMMUNICATIONS,
     "documents": (
-        Target(
+        CoveredTable(
             "documents",
             "documents_documents",
             "created_at",
+            rows="documents_rows",
             children=DOCUMENT_CHILDREN,
-            actions=frozenset(RetentionAction),
+            archive="archive_documents",
+            writes_down_objects="intend_object_deletions",
             anonymise=("anonymise_documents",),
             also_needs=("documents_locks", "documents_versions"),
         ),
     ),
     "audit_logs": (
-        Target(
+        CoveredTable(
             "audit_logs",
             "firm_audit_events",
             "timestamp",
+            rows="audit_logs_rows",
             batch=LARGE_BATCH,
             anonymise=("anonymise_audit_logs",),
         ),
     ),
     "invoices": (
-        Target(
+        CoveredTable(
             "invoices",
             "finance_invoices",
             "issue_date",
+            rows="invoices_rows",
             children=INVOICE_CHILDREN,
             anonymise=("anonymise_invoices",),
         ),
     ),
     "projects": (
-        Target(
+        CoveredTable(
             "projects",
             "projects_projects",
             "end_date",
+            rows="projects_rows",
             children=PROJECT_CHILDREN,
             anonymise=("anonymise_projects",),
             also_needs=("projects_time_entries", "projects_expenses", "documents_documents"),
         ),
     ),
     "time_entries": (
-        Target(
+        CoveredTable(
             "time_entries",
             "projects_time_entries",
             "date",
+            rows="time_entries_rows",
             owner="project_id",
             batch=LARGE_BATCH,
             anonymise=("anonymise_time_entries",),
@@ -244,22 +269,31 @@ TARGETS: dict[str, tuple[Target, ...]] = {
         ),
     ),
     "leads": (
-        Target("leads", "crm_leads", "created_at", children=LEAD_CHILDREN, anonymise=("anonymise_leads",)),
+        CoveredTable(
+            "leads",
+            "crm_leads",
+            "created_at",
+            rows="leads_rows",
+            children=LEAD_CHILDREN,
+            anonymise=("anonymise_leads",),
+        ),
     ),
     "prospects": (
-        Target(
+        CoveredTable(
             "prospects",
             "crm_prospects",
             "created_at",
+            rows="prospects_rows",
             children=PROSPECT_CHILDREN,
             anonymise=("anonymise_prospects",),
         ),
     ),
     "support_tickets": (
-        Target(
+        CoveredTable(
             "support_tickets",
             "support_tickets",
             "closed_at",
+            rows="support_tickets_rows",
             children=TICKET_CHILDREN,
             anonymise=(
                 "anonymise_ticket_comments",
@@ -270,7 +304,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
         ),
     ),
 }
-"""Policy data type to the tables that it covers; `webhooks` and `sessions` are planned on their own."""
+"""Policy data type to the tables that it covers; `webhooks` and `sessions` have rows of their own kind."""
 
 
 def descend(
@@ -281,14 +315,3 @@ def descend(
         if not child.stays:
             yield from descend(child.children, (*path, child))
         yield path, child
-
-
-def unknown_references(target: Target, catalogue: Catalogue) -> list[ForeignKey]:
-    """Give the foreign keys to rows that this target deletes and that it does not list."""
-    known = {(child.table, child.column) for _, child in descend(target.children)}
-    doomed = {target.table, *(child.table for _, child in descend(target.children) if not child.stays)}
-    return [
-        key
-        for key in catalogue.foreign_keys
-        if key.references in doomed and key.table != key.references and (key.table, key.column) not in known
-    ]

@@ -1,117 +1,111 @@
-"""What reconcile_s3 can find, and the pure decisions behind it: no I/O, no clock."""
+"""What reconcile_s3 can find, what it believes, and what it plans: pure.
+
+A version is missing when no listed object has its fingerprint, nor that of its decrypted location, and S3 does not have
+its key when asked once more (`judge_unlisted`). An object is an orphan when it is older than the grace and no version or
+document of any firm, whatever its status, names it: by its stored fingerprint or, where that cannot tell, by its
+decrypted location.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 
 from cp_ops.runtime.errors import ImplausibleError
-from cp_ops.runtime.field_encryption import FieldEncryption, UndecryptableError, location_fingerprint
 from cp_ops.runtime.findings import Severity
-from cp_ops.runtime.plan import Action, Plan
+from cp_ops.runtime.plan import Action, Payload, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from cp_ops.runtime.object_store import Presence
+
+
+class VersionVerdict(StrEnum):
+    """What is concluded about a document version; the statements of the room write some of these themselves."""
+
+    MATCHED = "matched"
+    MISSING = "missing_object"
+    SIZE = "size_mismatch"
+    CHECKSUM = "checksum_mismatch"
+    UNREADABLE = "unreadable_row"
+    NEWER = "newer"
+    ARRIVED = "arrived"
+    GONE = "gone"
+    UNJUDGED = "unjudged"
+    """None of the others: there must be no such version at the end."""
+
+
+ORPHAN = "orphan_object"
+"""The kind of finding about an object that no row names."""
+
+NOT_JUDGED: Mapping[str, str] = {
+    VersionVerdict.NEWER: "version is newer than the listing",
+    VersionVerdict.ARRIVED: "object arrived after its bucket was listed",
+    VersionVerdict.GONE: "version was deleted or changed during the run",
+}
+"""Why a version is passed over until the next run."""
+
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FindingKind:
     """A kind of finding: how much it matters, and what a person can do about it."""
 
     severity: Severity
     proposed_action: str
 
 
-MISSING, SIZE, CHECKSUM = "missing_object", "size_mismatch", "checksum_mismatch"
-UNREADABLE, ORPHAN = "unreadable_row", "orphan_object"
-
-KINDS: Mapping[str, Kind] = {
-    MISSING: Kind(
+KINDS: Mapping[str, FindingKind] = {
+    VersionVerdict.MISSING: FindingKind(
         Severity.CRITICAL,
         "Restore the object: where details say recoverable, remove the delete marker or copy the older version; "
         "otherwise from a backup or a new upload",
     ),
-    SIZE: Kind(
+    VersionVerdict.SIZE: FindingKind(
         Severity.CRITICAL,
         "Compare the object with the version's history: restore the right object, or correct file_size_bytes",
     ),
-    CHECKSUM: Kind(
+    VersionVerdict.CHECKSUM: FindingKind(
         Severity.CRITICAL,
         "Treat the object as altered: find out who wrote it and restore the version whose SHA-256 the row has",
     ),
-    UNREADABLE: Kind(
+    VersionVerdict.UNREADABLE: FindingKind(
         Severity.WARNING,
         "Find out with which key the row was written, and let the application store its location and fingerprint anew",
     ),
-    ORPHAN: Kind(
+    ORPHAN: FindingKind(
         Severity.WARNING,
         "Find the object by its fingerprint (sha256 of ':bucket:key'), make sure that no open unreadable_row finding is "
         "about it, then attach it to a document or delete it by hand",
     ),
 }
 
-FINGERPRINT_DIFFERS = "fingerprint_differs"
-"""The reason of an unreadable row whose object is found by its decrypted location, but not by its stored fingerprint."""
-
 MIN_VERSIONS_TO_DOUBT = 10
 """From this many versions of a bucket on, a listing that lacks too many of them is not believed."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnmatchedVersion:
-    """A version that no listed object matches by fingerprint; its location as it is stored."""
+class JudgedVersion(NamedTuple):
+    """A version and the verdict on it.
+
+    :ivar delete_marker: a versioned bucket hides its object behind a delete marker.
+    :ivar recoverable: an older version of its object is still there.
+    """
 
     version_id: int
-    firm_id: int
-    stored_fingerprint: str
-    s3_bucket: str | None
-    s3_key: str | None
-    gone: bool
+    verdict: VersionVerdict
+    reason: str | None = None
+    delete_marker: bool = False
+    recoverable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where a version's object should be.
-
-    :param key: None when only the bucket was decrypted.
-    :param fingerprint: computed from the decrypted location; '' when only the bucket was decrypted.
-    """
-
-    bucket: str
-    key: str | None = None
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Why a version's location cannot be told."""
-
-    reason: str
-
-
-def locate(
-    version: UnmatchedVersion, encryption: FieldEncryption, key_id: str, listed: Iterable[str]
-) -> Location | Unreadable:
-    """Decrypt a version's location: its bucket and, where that is listed under the firm's key, its key.
-
-    :param listed: the buckets whose objects were fingerprinted under `key_id`.
-    """
-    try:
-        bucket = encryption.decrypt(version.s3_bucket, key_id)
-        if bucket and bucket not in listed:
-            return Location(bucket)
-        key = encryption.decrypt(version.s3_key, key_id)
-    except UndecryptableError:
-        return Unreadable("not_decryptable")
-    if not bucket or not key:
-        return Unreadable("no_location")
-    return Location(bucket, key, location_fingerprint(key_id, bucket, key))
-
-
-def placement_reason(version: UnmatchedVersion, location: Location) -> str | None:
-    """Tell whether a stored fingerprint is wrong; one that was never stored is not."""
-    differs = version.stored_fingerprint not in ("", location.fingerprint)
-    return FINGERPRINT_DIFFERS if differs else None
+def judge_unlisted(version_id: int, presence: Presence) -> JudgedVersion:
+    """Judge a version whose object the listing does not show, by what S3 says when asked for its key once more."""
+    if presence.present:
+        return JudgedVersion(version_id, VersionVerdict.ARRIVED)
+    return JudgedVersion(
+        version_id, VersionVerdict.MISSING, None, presence.delete_marker, presence.recoverable
+    )
 
 
 @dataclass
@@ -163,10 +157,25 @@ def require_readable(*, matched: int, readable: int, unreadable: int) -> None:
         )
 
 
+def require_complete(versions: int, counts: Mapping[str, int]) -> None:
+    """Assert that every version got exactly one verdict.
+
+    :param versions: how many were taken from the database.
+    :param counts: versions per verdict.
+    :raises ImplausibleError: when the numbers do not add up.
+    """
+    if sum(counts.values()) != versions or counts.get(VersionVerdict.UNJUDGED):
+        raise ImplausibleError(
+            f"{versions} versions were taken, but {sum(counts.values())} counted and {counts.get('unjudged', 0)} left "
+            "without a verdict: nothing was concluded. This is an error of cp_ops; report it with the run's log"
+        )
+
+
 @dataclass(frozen=True, slots=True)
-class Change:
+class FindingChange:
     """What the findings ledger would do: open or resolve findings of one kind and firm.
 
+    :param change: ``open`` or ``resolve``.
     :param subjects_sha256: hash over the subjects, so that a plan's hash tells which.
     """
 
@@ -177,31 +186,29 @@ class Change:
     subjects_sha256: str
 
 
-def plan_findings(changes: Iterable[Change]) -> Plan:
-    """Plan what to open and resolve. Pure."""
-    reasons = {"open": "found and not known yet", "resolve": "known and not found any more"}
+@dataclass(frozen=True, slots=True, eq=False)
+class FindingSubjects(Payload):
+    """Which findings are opened or resolved: a hash over their subjects."""
+
+    subjects: str
+
+
+CHANGES: Mapping[str, str] = {
+    "open": "found and not known yet",
+    "resolve": "known and not found any more",
+}
+
+
+def plan_findings(changes: Iterable[FindingChange]) -> Plan:
+    """Plan what to open and resolve."""
     return Plan.of(
         Action(
             f"{change.change}_{change.kind}",
             f"{change.kind}:firm:{change.firm_id or 'shared'}",
-            reasons[change.change],
+            CHANGES[change.change],
             change.firm_id,
             change.findings,
-            {"subjects": change.subjects_sha256},
+            FindingSubjects(change.subjects_sha256),
         )
         for change in changes
     )
-
-
-def require_complete(versions: int, counts: Mapping[str, int]) -> None:
-    """Assert that every version got exactly one verdict.
-
-    :param versions: how many were taken from the database.
-    :param counts: versions per verdict.
-    :raises ImplausibleError: when the numbers do not add up.
-    """
-    if sum(counts.values()) != versions or counts.get("unjudged"):
-        raise ImplausibleError(
-            f"{versions} versions were taken, but {sum(counts.values())} counted and {counts.get('unjudged', 0)} left "
-            "without a verdict: nothing was concluded. This is an error of cp_ops; report it with the run's log"
-        )

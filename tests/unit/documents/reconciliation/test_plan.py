@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cp_ops.documents.reconciliation.findings import (
-    KINDS,
-    BucketEvidence,
-    Change,
+from cp_ops.documents.reconciliation.placement import (
     Location,
     UnmatchedVersion,
     Unreadable,
     locate,
     placement_reason,
+)
+from cp_ops.documents.reconciliation.plan import (
+    KINDS,
+    BucketEvidence,
+    FindingChange,
     plan_findings,
     require_complete,
     require_plausible,
@@ -116,8 +118,8 @@ def test_when_nothing_can_be_decrypted_the_key_is_wrong(matched, readable, unrea
 
 def test_the_plan_counts_by_kind_and_firm_and_its_hash_tells_which():
     changes = [
-        Change("open", "missing_object", 1, 3, "aa"),
-        Change("resolve", "orphan_object", None, 2, "bb"),
+        FindingChange("open", "missing_object", 1, 3, "aa"),
+        FindingChange("resolve", "orphan_object", None, 2, "bb"),
     ]
     plan = plan_findings(changes)
     assert [(action.kind, action.firm_id, action.rows) for action in plan.actions] == [
@@ -126,7 +128,9 @@ def test_the_plan_counts_by_kind_and_firm_and_its_hash_tells_which():
     ]
     assert plan.rows == 5
     assert plan.sha256 == plan_findings(reversed(changes)).sha256
-    assert plan.sha256 != plan_findings([Change("open", "missing_object", 1, 3, "cc"), changes[1]]).sha256
+    assert (
+        plan.sha256 != plan_findings([FindingChange("open", "missing_object", 1, 3, "cc"), changes[1]]).sha256
+    )
 
 
 def test_numbers_that_do_not_add_up_stop_the_run():

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from cp_ops.documents.reconciliation.findings import (
-    MISSING,
-    UNREADABLE,
-    BucketEvidence,
+from cp_ops.documents.reconciliation.listing import bucket_fingerprint
+from cp_ops.documents.reconciliation.placement import (
     Location,
     UnmatchedVersion,
     Unreadable,
     locate,
     placement_reason,
+)
+from cp_ops.documents.reconciliation.plan import (
+    BucketEvidence,
+    JudgedVersion,
+    VersionVerdict,
+    judge_unlisted,
     require_plausible,
     require_readable,
 )
-from cp_ops.documents.reconciliation.listing import bucket_fingerprint
+from cp_ops.documents.reconciliation.verdicts import record_verdicts
 from cp_ops.runtime.errors import RowFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cp_ops.documents.reconciliation.listing import KeyRing, Listing
+    from cp_ops.documents.reconciliation.firm_keys import FirmKeys
+    from cp_ops.documents.reconciliation.listing import Listing
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.job import JobRun
@@ -39,16 +44,6 @@ LOOK_UP_THREADS = 8
 Placed = list[tuple[UnmatchedVersion, Location]]
 
 
-class Verdict(NamedTuple):
-    """The verdict on one version, as `judge_versions` takes it."""
-
-    version_id: int
-    verdict: str
-    reason: str | None = None
-    delete_marker: bool = False
-    recoverable: bool = False
-
-
 class Matching:
     """Give every version its object or a verdict.
 
@@ -58,7 +53,7 @@ class Matching:
     """
 
     def __init__(
-        self, run: JobRun, store: ObjectStore, encryption: FieldEncryption, keys: KeyRing, listing: Listing
+        self, run: JobRun, store: ObjectStore, encryption: FieldEncryption, keys: FirmKeys, listing: Listing
     ) -> None:
         self.versions = 0
         self.looked_up: Counter[str] = Counter()
@@ -92,6 +87,7 @@ class Matching:
             self._examine_unmatched(tenant)
 
     def _sample(self, tenant: Tenant) -> None:
+        """List the buckets of each firm's newest and oldest version, before any version is matched."""
         with self._run.read(tenant) as tx:
             samples = tx.rows("sample_buckets", firm_ids=list(tenant.firm_ids))
         for sample in samples:
@@ -104,6 +100,8 @@ class Matching:
                 self._listing.add(bucket, f"documents_versions:{sample['version_id']}", firm_id)
 
     def _examine_unmatched(self, tenant: Tenant) -> None:
+        # One version of each firm first: the bucket that it names is listed, and matches most of the others without
+        # decrypting them. Only where nothing new is learnt are more decrypted at a time.
         per_firm = 1
         while True:
             with self._run.read(tenant) as tx:
@@ -125,19 +123,19 @@ class Matching:
 
     def _examine(self, versions: Sequence[UnmatchedVersion]) -> bool:
         """Decrypt a chunk; tells whether it named a bucket that was not listed yet under the firm's key."""
-        verdicts: list[Verdict] = []
+        verdicts: list[JudgedVersion] = []
         placed: Placed = []
         learned: dict[int, tuple[str, UnmatchedVersion]] = {}
         for version in versions:
             if version.firm_id in learned:
                 continue  # may well live in the bucket that was just learnt: seen again after its listing
             if version.gone:
-                verdicts.append(Verdict(version.version_id, "gone"))
+                verdicts.append(JudgedVersion(version.version_id, VersionVerdict.GONE))
                 continue
             key_id = self._keys.key_id(version.firm_id)
             found = locate(version, self._encryption, key_id, self._listing.under(key_id))
             if isinstance(found, Unreadable):
-                verdicts.append(Verdict(version.version_id, UNREADABLE, found.reason))
+                verdicts.append(JudgedVersion(version.version_id, VersionVerdict.UNREADABLE, found.reason))
                 self._unreadable += 1
             elif found.key is None:
                 learned[version.firm_id] = (found.bucket, version)
@@ -145,7 +143,9 @@ class Matching:
                 placed.append((version, found))
                 self._readable += 1
         verdicts += self._look_up(self._place(placed))
-        self._judge(verdicts)
+        record_verdicts(self._run, verdicts)
+        # After every chunk, and not once at the end: a wrong account or a wrong key would have every version decrypted
+        # and looked up first.
         self._require_plausible()
         for bucket, version in learned.values():
             self._listing.add(bucket, f"documents_versions:{version.version_id}", version.firm_id)
@@ -166,44 +166,28 @@ class Matching:
         listed = {row["version_id"] for row in rows if row["object"] is not None}
         return [(version, location) for version, location in placed if version.version_id not in listed]
 
-    def _look_up(self, absent: Placed) -> list[Verdict]:
+    def _look_up(self, absent: Placed) -> list[JudgedVersion]:
         """Ask S3 for each absent key once more: it may have arrived meanwhile, or hide behind a delete marker."""
+        # A bucket that was emptied would cost one call for each of its versions. Beyond the limit nobody asks, and the
+        # absence counts as one that nothing explains.
         asked: Placed = []
-        verdicts: list[Verdict] = []
+        verdicts: list[JudgedVersion] = []
         for version, location in absent:
             if self.looked_up[location.bucket] < LOOK_UPS_PER_BUCKET:
                 self.looked_up[location.bucket] += 1
                 asked.append((version, location))
             else:
                 self._unexplained[location.bucket] += 1
-                verdicts.append(Verdict(version.version_id, MISSING))
+                verdicts.append(JudgedVersion(version.version_id, VersionVerdict.MISSING))
         with ThreadPoolExecutor(LOOK_UP_THREADS) as pool:
             answers = pool.map(lambda item: self._store.look_up(item[1].bucket, str(item[1].key)), asked)
             for (version, location), answer in zip(asked, answers, strict=True):
-                if answer.present:
-                    verdicts.append(Verdict(version.version_id, "arrived"))
-                    continue
-                self._unexplained[location.bucket] += not answer.delete_marker
-                verdicts.append(
-                    Verdict(version.version_id, MISSING, None, answer.delete_marker, answer.recoverable)
-                )
+                verdict = judge_unlisted(version.version_id, answer)
+                # A delete marker explains an absence. Absences without one cast doubt on the whole listing.
+                if verdict.verdict is VersionVerdict.MISSING:
+                    self._unexplained[location.bucket] += not answer.delete_marker
+                verdicts.append(verdict)
         return verdicts
-
-    def _judge(self, verdicts: Sequence[Verdict]) -> None:
-        if not verdicts:
-            return
-        columns = [list(column) for column in zip(*verdicts, strict=True)]
-        with self._run.read() as tx:
-            tx.execute(
-                "judge_versions",
-                **dict(
-                    zip(
-                        ("version_ids", "verdicts", "reasons", "delete_markers", "recoverables"),
-                        columns,
-                        strict=True,
-                    )
-                ),
-            )
 
     def _require_plausible(self) -> None:
         if not self._unexplained and not self._unreadable:

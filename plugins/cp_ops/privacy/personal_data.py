@@ -1,14 +1,13 @@
 """The personal-data map: where a person's data is, and what the export and the erasure do with it.
 
-`load_map()` reads `include/personal_data.yaml`, `read_catalogue()` reads the connected database; where the two
-do not agree, `PersonalDataMap.unmapped()` says so: reported, never dropped in silence. A deployment may lack tables
-of the map and have others: a job uses `PersonalDataMap.present()`.
+`load_map()` reads `include/personal_data.yaml`. Where it and the connected database (`cp_ops.privacy.catalogue`) do not
+agree, `PersonalDataMap.unmapped()` says so: reported, never dropped in silence. A deployment may lack tables of the map
+and have others: a job uses `PersonalDataMap.present()`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Self
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from cp_ops.runtime.database import Transaction
+    from cp_ops.privacy.catalogue import Catalogue, CatalogueTable, ForeignKey
 
 MAP_FILE = INCLUDE / "personal_data.yaml"
 EMAIL = "email"
@@ -117,42 +116,6 @@ class MappedTable(_Entry):
     def named(self) -> set[str]:
         """Every column that the map says something about."""
         return {*self.keys, *self.parents, *self.columns}
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class ForeignKey:
-    """A foreign key of the connected database."""
-
-    table: str
-    column: str
-    references: str
-
-    def __str__(self) -> str:
-        return f"{self.table}.{self.column} -> {self.references}"
-
-
-@dataclass(frozen=True)
-class CatalogueTable:
-    """A table of the connected database.
-
-    :ivar columns: name to type as PostgreSQL writes it, in the table's order.
-    :ivar required: columns that are NOT NULL.
-    :ivar guarded: row-level security applies to the connection's role.
-    """
-
-    name: str
-    columns: Mapping[str, str]
-    primary_key: str
-    required: frozenset[str] = frozenset()
-    guarded: bool = False
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """The tables of the connected database and their foreign keys."""
-
-    tables: Mapping[str, CatalogueTable]
-    foreign_keys: tuple[ForeignKey, ...] = field(default=())
 
 
 class PersonalDataMap(_Entry):
@@ -284,22 +247,6 @@ def _load(path: Path) -> PersonalDataMap:
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise PersonalDataMapError(f"{path.name}: {where} {message}") from None
-
-
-def read_catalogue(tx: Transaction) -> Catalogue:
-    """Read the tables and foreign keys of the connected database that the role can see."""
-    tables = {
-        row["table_name"]: CatalogueTable(
-            row["table_name"],
-            dict(zip(row["columns"], row["types"], strict=True)),
-            row["primary_key"],
-            frozenset(row["required"]),
-            row["guarded"],
-        )
-        for row in tx.rows("privacy/personal_data/catalogue_tables")
-    }
-    keys = tuple(tx.rows("privacy/personal_data/catalogue_foreign_keys", ForeignKey))
-    return Catalogue(tables, keys)
 
 
 def _restricted(entry: MappedTable, table: CatalogueTable, catalogue: Catalogue) -> MappedTable:

@@ -6,16 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cp_ops.privacy.personal_data import (
-    Catalogue,
-    CatalogueTable,
-    Erasure,
-    Export,
-    ForeignKey,
-    PersonalDataMapError,
-    Role,
-    load_map,
-)
+from cp_ops.privacy.catalogue import Catalogue, CatalogueTable, ForeignKey
+from cp_ops.privacy.personal_data import Erasure, Export, PersonalDataMapError, Role, load_map
 
 APPLICATION = Path(__file__).with_name("application_personal_data.txt")
 """Every key to a person and every personal column of the application, also of tables not shipped here."""

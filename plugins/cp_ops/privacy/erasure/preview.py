@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.erasure.identifiers import addresses_in_text
 from cp_ops.privacy.erasure.plan import Findings, Kept, TableChanges, grouped_columns
 from cp_ops.privacy.erasure.search import FirmSearch, Spared
 from cp_ops.privacy.erasure.selection import Selection
 from cp_ops.privacy.erasure.treatment import treated_columns
-from cp_ops.privacy.personal_data import Erasure, load_map, read_catalogue
+from cp_ops.privacy.personal_data import Erasure, load_map
 from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.firms import all_firm_ids
 from cp_ops.runtime.outbox import recipient_key
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from psycopg import sql
 
+    from cp_ops.privacy.catalogue import Catalogue, CatalogueTable
     from cp_ops.privacy.erasure.treatment import TreatedColumn
-    from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, PersonalDataMap
+    from cp_ops.privacy.personal_data import PersonalDataMap
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
 

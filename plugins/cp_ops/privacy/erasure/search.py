@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from psycopg import sql
 
+    from cp_ops.privacy.catalogue import Catalogue, CatalogueTable
     from cp_ops.privacy.erasure.identifiers import Needles
     from cp_ops.privacy.erasure.selection import Selection
-    from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, Column, PersonalDataMap
+    from cp_ops.privacy.personal_data import Column, PersonalDataMap
     from cp_ops.runtime.database import Transaction
 
 SEARCHED = frozenset(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from psycopg import sql
 
-    from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, MappedTable, PersonalDataMap
+    from cp_ops.privacy.catalogue import Catalogue, CatalogueTable
+    from cp_ops.privacy.personal_data import MappedTable, PersonalDataMap
     from cp_ops.runtime.database import Transaction
 
 WHOLE = ""

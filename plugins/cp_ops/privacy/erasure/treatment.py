@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from psycopg import sql
 
-    from cp_ops.privacy.personal_data import CatalogueTable, Column
+    from cp_ops.privacy.catalogue import CatalogueTable
+    from cp_ops.privacy.personal_data import Column
 
 TEXT = frozenset({"text", "character varying", "character"})
 JSON = frozenset({"jsonb", "json"})

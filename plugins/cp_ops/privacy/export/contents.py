@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from psycopg import sql
 
+    from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.export.archive import ArchiveWriter
     from cp_ops.privacy.export.selection import Person
-    from cp_ops.privacy.personal_data import Catalogue, PersonalDataMap
+    from cp_ops.privacy.personal_data import PersonalDataMap
     from cp_ops.runtime.database import Line, Transaction
     from cp_ops.runtime.job import JobRun
 

@@ -7,12 +7,13 @@ import os
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
+from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.export.archive import ArchiveWriter, sha256_of, verify
 from cp_ops.privacy.export.contents import Collector
 from cp_ops.privacy.export.destination import destination
 from cp_ops.privacy.export.options import ExportUserDataOptions
 from cp_ops.privacy.export.person import find_person
-from cp_ops.privacy.personal_data import load_map, read_catalogue
+from cp_ops.privacy.personal_data import load_map
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.plan import Action, Plan
 from cp_ops.runtime.preflight import Table

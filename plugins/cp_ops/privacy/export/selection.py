@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.privacy.personal_data import EMAIL, Catalogue, CatalogueTable, Export, MappedTable, Role
+from cp_ops.privacy.personal_data import EMAIL, Export, MappedTable, Role
 from cp_ops.runtime.statements import template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from psycopg import sql
+
+    from cp_ops.privacy.catalogue import Catalogue, CatalogueTable
 
 SECRET_NAME = re.compile(
     r"password|secret|token|private_key|credential|api_?key|encrypted|otp|_hash$|^hash$|session_data|^key$"

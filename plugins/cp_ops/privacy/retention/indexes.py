@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cp_ops.privacy.retention.targets import RetentionAction, descend
 
 if TYPE_CHECKING:
-    from cp_ops.privacy.personal_data import Catalogue
+    from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.retention.targets import Target
     from cp_ops.runtime.database import Transaction
 

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.personal_data import read_catalogue
+from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.retention.execution import Execution
 from cp_ops.privacy.retention.indexes import missing_indexes
 from cp_ops.privacy.retention.object_deletion import ObjectDeletions
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from cp_ops.privacy.personal_data import Catalogue
+    from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.retention.object_deletion import ObjectDeleter
     from cp_ops.privacy.retention.special import CoveredRows
     from cp_ops.runtime.database import Tenant, Transaction

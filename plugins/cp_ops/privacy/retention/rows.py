@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from psycopg import sql
 
-    from cp_ops.privacy.personal_data import Catalogue
+    from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.retention.plan import Assignment
     from cp_ops.privacy.retention.targets import Child, Target
     from cp_ops.runtime.database import Tenant, Transaction

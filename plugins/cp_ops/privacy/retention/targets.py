@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cp_ops.privacy.personal_data import Catalogue, ForeignKey
+    from cp_ops.privacy.catalogue import Catalogue, ForeignKey
 
 SMALL_BATCH, LARGE_BATCH = 1_000, 2_500
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from cp_ops.hooks.object_writer import S3ObjectWriter
-from cp_ops.privacy.personal_data import read_catalogue
+from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.retention import rows as retention_rows
 from cp_ops.privacy.retention.job import ExecuteRetentionPolicies
 from cp_ops.privacy.retention.targets import TARGETS, descend, unknown_references

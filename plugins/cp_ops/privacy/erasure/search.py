@@ -77,7 +77,7 @@ class FirmSearch:
         tables = {
             name: scope
             for name in self._catalogue.tables
-            if (scope := self._selection.firm_scope(name, strict=False)) is not None
+            if (scope := self._selection.firm_scope.condition(name)) is not None
         }
         return self._search(tx, tables, spared)
 

@@ -12,6 +12,7 @@ from cp_ops.privacy.erasure.identifiers import (
     addresses_in_text,
     numbers_in_text,
 )
+from cp_ops.privacy.firm_scope import rows_of_the_firm
 from cp_ops.privacy.personal_data import EMAIL, Erasure, Export, Role
 from cp_ops.runtime.statements import ComposedStatement, template
 
@@ -46,7 +47,8 @@ class Selection:
         self._map = mapped
         self._catalogue = catalogue
         self.present = mapped.present(catalogue)
-        self._firm_id = firm_id
+        self.firm_scope = rows_of_the_firm(catalogue, firm_id, strict=False)
+        self._strict_scope = rows_of_the_firm(catalogue, firm_id, strict=True)
         self.subjects: dict[str, set[int]] = {subject: set() for subject in mapped.subjects}
         self.identifiers = Identifiers()
         self.accounts: set[int] = set()
@@ -83,7 +85,7 @@ class Selection:
         known = (addresses_in_text(self.identifiers.addresses), numbers_in_text(self.identifiers.phones))
         looked_for = [needles for needles in known if needles.patterns]
         for table, (entry, _) in self.present.items():
-            scope = self.firm_scope(table, strict=True)
+            scope = self._strict_scope.condition(table)
             for column, treated in entry.columns.items():
                 if treated.mentions and looked_for and scope is not None:
                     mentioned = sql.SQL(" OR ").join(needles.within(column) for needles in looked_for)
@@ -186,7 +188,7 @@ class Selection:
                 continue
             name = sql.SQL("line.{}").format(sql.Identifier(column))
             if key.names == EMAIL:
-                scope = self.firm_scope(table, strict=True)
+                scope = self._strict_scope.condition(table)
                 if scope is not None and self.identifiers.addresses:
                     addresses = sorted(self.identifiers.addresses)
                     condition = sql.SQL("lower({}) = ANY(%(values)s) AND {}").format(name, scope)
@@ -231,44 +233,4 @@ class Selection:
     def _own_scope(self, table: str) -> sql.Composable:
         from psycopg import sql
 
-        return self.firm_scope(table, strict=False) or sql.SQL("true")
-
-    def firm_scope(
-        self, table: str, *, strict: bool, seen: frozenset[str] = frozenset()
-    ) -> sql.Composable | None:
-        """Compose the condition that a row is the firm's; None when the table does not tell.
-
-        :param strict: a row whose nullable firm_id is empty is nobody's; else it follows its key.
-        """
-        from psycopg import sql
-
-        facts = self._catalogue.tables[table]
-        if "firm_id" in facts.columns:
-            own = sql.SQL("line.firm_id = {}").format(sql.Literal(self._firm_id))
-            if strict or "firm_id" in facts.required:
-                return own
-            return sql.SQL("({} OR line.firm_id IS NULL)").format(own)
-        for column, parent in self._routes(table, seen):
-            inner = self.firm_scope(parent, strict=strict, seen=seen | {table})
-            if inner is not None:
-                return sql.SQL("line.{} IN (SELECT line.{} FROM {} AS line WHERE {})").format(
-                    sql.Identifier(column),
-                    sql.Identifier(self._catalogue.tables[parent].primary_key),
-                    sql.Identifier(parent),
-                    inner,
-                )
-        return None
-
-    def _routes(self, table: str, seen: frozenset[str]) -> list[tuple[str, str]]:
-        """Give the foreign keys that lead to the firm: never over an account, which may be in several; required first."""
-        required = self._catalogue.tables[table].required
-        return sorted(
-            (
-                (key.column, key.references)
-                for key in self._catalogue.foreign_keys
-                if key.table == table
-                and key.references not in {"auth_user", "firm_firm", table, *seen}
-                and key.references in self._catalogue.tables
-            ),
-            key=lambda route: (route[0] not in required, route),
-        )
+        return self.firm_scope.condition(table) or sql.SQL("true")

@@ -19,7 +19,7 @@ from cp_ops.runtime.errors import CpOpsError
 from cp_ops.runtime.statements import INCLUDE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from pathlib import Path
 
     from cp_ops.privacy.catalogue import Catalogue, CatalogueTable, ForeignKey
@@ -68,7 +68,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Key(_Entry):
+class PersonKey(_Entry):
     """A column that names a person.
 
     :ivar names: a subject of the map, or ``email``.
@@ -83,14 +83,14 @@ class Key(_Entry):
     why: str = "structure"
 
 
-class Parent(_Entry):
+class ParentKey(_Entry):
     """A column that makes the row a part of another table's row."""
 
     table: str
     export: Export
 
 
-class Column(_Entry):
+class PersonalColumn(_Entry):
     """A column with personal data, and why it is treated as it is.
 
     :ivar whose: keys of the table; the export shows the value only in rows that name the person by one.
@@ -108,9 +108,9 @@ class Column(_Entry):
 class MappedTable(_Entry):
     """What the map says about one table."""
 
-    keys: dict[str, Key] = Field(default_factory=dict)
-    parents: dict[str, Parent] = Field(default_factory=dict)
-    columns: dict[str, Column] = Field(default_factory=dict)
+    keys: dict[str, PersonKey] = Field(default_factory=dict)
+    parents: dict[str, ParentKey] = Field(default_factory=dict)
+    columns: dict[str, PersonalColumn] = Field(default_factory=dict)
 
     @property
     def named(self) -> set[str]:
@@ -126,14 +126,7 @@ class PersonalDataMap(_Entry):
     reasons: dict[str, str]
     tables: dict[str, MappedTable]
 
-    def keys_naming(self, *subjects: str) -> Iterator[tuple[str, str, Key]]:
-        """Give (table, column, key) of every key that names one of these subjects."""
-        for table, entry in self.tables.items():
-            for column, key in entry.keys.items():
-                if key.names in subjects:
-                    yield table, column, key
-
-    def erasable(self, table: str, present: CatalogueTable) -> dict[str, Column]:
+    def erasable(self, table: str, present: CatalogueTable) -> dict[str, PersonalColumn]:
         """Give the columns of a table that the erasure changes, as far as the database has them."""
         entry = self.tables[table]
         return {
@@ -143,25 +136,25 @@ class PersonalDataMap(_Entry):
         }
 
     def passing(self, table: str) -> frozenset[str]:
-        """Give the ways to a row of a table by which only the values that name the person are erased.
+        """Give the keys that reach a row of a table without making it the person's.
 
-        An address that opens no client; another person's row that leads to this one: a client was once a prospect, but
-        is not its first contact; a value that mentions the person.
+        Three keys do so: an e-mail address on a client's row; a link from somebody else's record (a client keeps the id
+        of the prospect it grew from, whose contact may be another person); and text that merely mentions the person. In
+        such rows only the naming values are erased.
         """
         entry = self.tables[table]
-        is_person = table in self.subjects.values()
         keys = {
-            name
-            for name, key in entry.keys.items()
-            if key.export is Export.NONE
-            and (key.names == EMAIL or is_person)
-            and self.subjects.get(key.names) != table
+            column
+            for column, key in entry.keys.items()
+            if key.export is Export.NONE and self._may_be_somebody_elses(table, key)
         }
-        return frozenset(keys | {name for name, column in entry.columns.items() if column.mentions})
+        return frozenset(keys | {column for column, treated in entry.columns.items() if treated.mentions})
 
-    def reason(self, why: str) -> str:
-        """Give a reason in words."""
-        return self.reasons[why]
+    def _may_be_somebody_elses(self, table: str, key: PersonKey) -> bool:
+        # In a table of persons only the row's own key means the row's person; every other key links two people.
+        if self.subjects.get(key.names) == table:
+            return False
+        return key.names == EMAIL or table in self.subjects.values()
 
     def present(self, catalogue: Catalogue) -> dict[str, tuple[MappedTable, CatalogueTable]]:
         """Give the tables that the connected database has, each with what the map says about its columns."""
@@ -177,8 +170,7 @@ class PersonalDataMap(_Entry):
         return sorted(
             key
             for key in catalogue.foreign_keys
-            if key.references in persons
-            and (key.table not in self.tables or key.column not in self.tables[key.table].keys)
+            if key.references in persons and not self._knows_key(key.table, key.column)
         )
 
     def unmapped_columns(self, catalogue: Catalogue) -> list[tuple[str, str]]:
@@ -187,10 +179,14 @@ class PersonalDataMap(_Entry):
             (table.name, column)
             for table in catalogue.tables.values()
             for column, kind in table.columns.items()
-            if PERSONAL_NAME.search(column)
-            and kind not in NOT_PERSONAL_TYPES
-            and (table.name not in self.tables or column not in self.tables[table.name].named)
+            if _promises_personal_data(column, kind) and not self._knows_column(table.name, column)
         )
+
+    def _knows_key(self, table: str, column: str) -> bool:
+        return table in self.tables and column in self.tables[table].keys
+
+    def _knows_column(self, table: str, column: str) -> bool:
+        return table in self.tables and column in self.tables[table].named
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -206,28 +202,43 @@ class PersonalDataMap(_Entry):
         for name, entry in self.tables.items():
             used.update(key.why for key in entry.keys.values())
             used.update(column.why for column in entry.columns.values())
-            yield from self._problems_of(name, entry)
+            yield from _problems_of(self, name, entry)
         if unknown := used - set(self.reasons):
             yield f"reasons {', '.join(sorted(unknown))} are not defined"
         if unused := set(self.reasons) - used:
             yield f"reasons {', '.join(sorted(unused))} are not used"
 
-    def _problems_of(self, name: str, entry: MappedTable) -> Iterator[str]:
-        for column, key in entry.keys.items():
-            if key.names not in (EMAIL, *self.subjects):
-                yield f"{name}.{column} names {key.names!r}, which is no subject"
-            if key.export is Export.NONE and key.why == "structure":
-                yield f"{name}.{column} is not exported, but does not say why"
-        for column, parent in entry.parents.items():
-            if parent.table not in self.tables or parent.table == name:
-                yield f"{name}.{column}: parent {parent.table} is not in the map"
-        for column, treated in entry.columns.items():
-            if missing := set(treated.whose) - set(entry.keys):
-                yield f"{name}.{column}: whose {', '.join(sorted(missing))} is no key of the table"
-            if treated.mentions and (treated.erasure is Erasure.KEEP or column in entry.keys):
-                yield f"{name}.{column}: what is kept, or is a key, is not erased for what it mentions"
-        if not entry.named:
-            yield f"{name} says nothing"
+
+def _problems_of(mapped: PersonalDataMap, name: str, entry: MappedTable) -> Iterator[str]:
+    yield from _problems_of_keys(name, entry, subjects={EMAIL, *mapped.subjects})
+    yield from _problems_of_parents(name, entry, tables=mapped.tables)
+    yield from _problems_of_columns(name, entry)
+    if not entry.named:
+        yield f"{name} says nothing"
+
+
+def _problems_of_keys(name: str, entry: MappedTable, *, subjects: Container[str]) -> Iterator[str]:
+    for column, key in entry.keys.items():
+        if key.names not in subjects:
+            yield f"{name}.{column} names {key.names!r}, which is no subject"
+        # Whoever asks why the export lacks a row must find an answer: `structure` is none.
+        if key.export is Export.NONE and key.why == "structure":
+            yield f"{name}.{column} is not exported, but does not say why"
+
+
+def _problems_of_parents(name: str, entry: MappedTable, *, tables: Container[str]) -> Iterator[str]:
+    for column, parent in entry.parents.items():
+        if parent.table not in tables or parent.table == name:
+            yield f"{name}.{column}: parent {parent.table} is not in the map"
+
+
+def _problems_of_columns(name: str, entry: MappedTable) -> Iterator[str]:
+    for column, treated in entry.columns.items():
+        if missing := set(treated.whose) - set(entry.keys):
+            yield f"{name}.{column}: whose {', '.join(sorted(missing))} is no key of the table"
+        # A column with `mentions` is a way to its row, too, under its own name: a key of that name would hide it.
+        if treated.mentions and (treated.erasure is Erasure.KEEP or column in entry.keys):
+            yield f"{name}.{column}: what is kept, or is a key, is not erased for what it mentions"
 
 
 def load_map(path: Path = MAP_FILE) -> PersonalDataMap:
@@ -262,7 +273,12 @@ def _restricted(entry: MappedTable, table: CatalogueTable, catalogue: Catalogue)
     return MappedTable(keys=keys, parents=parents, columns=columns)
 
 
-def _tellable(column: Column, keys: Mapping[str, Key]) -> Column:
+def _promises_personal_data(column: str, kind: str) -> bool:
+    # A flag, a date or a number names nobody, whatever its column is called (`email_verified`, `phone_id`).
+    return PERSONAL_NAME.search(column) is not None and kind not in NOT_PERSONAL_TYPES
+
+
+def _tellable(column: PersonalColumn, keys: Mapping[str, PersonKey]) -> PersonalColumn:
     """Without any key that says whose a value is, it is not exported."""
     if not column.whose:
         return column

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cp_ops.privacy.catalogue import Catalogue, CatalogueTable
     from cp_ops.privacy.erasure.identifiers import Needles
     from cp_ops.privacy.erasure.selection import Selection
-    from cp_ops.privacy.personal_data import Column, PersonalDataMap
+    from cp_ops.privacy.personal_data import PersonalColumn, PersonalDataMap
     from cp_ops.runtime.database import Transaction
 
 SEARCHED = frozenset(
@@ -54,7 +54,7 @@ class Searched:
     named: tuple[Remains, ...]
 
 
-def is_somebodys_number(name: str, column: Column) -> bool:
+def is_somebodys_number(name: str, column: PersonalColumn) -> bool:
     """Tell whether a column holds its own row's person's number: colleagues share a switchboard, that is no remains."""
     return column.why == "identity" and PHONE.search(name) is not None
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from psycopg import sql
 
     from cp_ops.privacy.catalogue import CatalogueTable
-    from cp_ops.privacy.personal_data import Column
+    from cp_ops.privacy.personal_data import PersonalColumn
 
 TEXT = frozenset({"text", "character varying", "character"})
 JSON = frozenset({"jsonb", "json"})
@@ -97,7 +97,7 @@ class TreatedColumn:
 
 
 def treated_columns(
-    table: CatalogueTable, columns: Mapping[str, Column], sizes: Mapping[tuple[str, str], int]
+    table: CatalogueTable, columns: Mapping[str, PersonalColumn], sizes: Mapping[tuple[str, str], int]
 ) -> list[TreatedColumn]:
     """Describe a table's erasable columns as the connected database has them."""
     return [

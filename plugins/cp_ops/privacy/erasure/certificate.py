@@ -8,7 +8,7 @@ from cp_ops.privacy.erasure.plan import OBJECTS
 from cp_ops.privacy.personal_data import Erasure
 
 if TYPE_CHECKING:
-    from cp_ops.privacy.erasure.preview import Covered
+    from cp_ops.privacy.erasure.covered import Covered
     from cp_ops.privacy.erasure.search import Searched
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cp_ops.privacy.erasure.covered import differs, places, selected, spared, table_groups
 from cp_ops.privacy.erasure.objects import delete_objects_unless_held, require_unheld
 from cp_ops.privacy.erasure.plan import MAIL, OBJECTS
-from cp_ops.privacy.erasure.preview import Covered, Subject, differs, places, selected, spared, table_groups
 from cp_ops.privacy.erasure.search import FirmSearch, Remains, Searched
 from cp_ops.runtime import audit
 from cp_ops.runtime.errors import CpOpsError, PlanChangedError
@@ -20,8 +20,10 @@ from cp_ops.runtime.statements import ComposedStatement, template
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cp_ops.privacy.erasure.covered import Covered
     from cp_ops.privacy.erasure.journal import Entry
     from cp_ops.privacy.erasure.objects import ObjectEraser
+    from cp_ops.privacy.erasure.subject import Subject
     from cp_ops.privacy.erasure.treatment import TreatedColumn
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.erasure import journal
@@ -11,9 +10,10 @@ from cp_ops.privacy.erasure.execution import Execution, RemainsError
 from cp_ops.privacy.erasure.journal import BEGUN, Entry
 from cp_ops.privacy.erasure.options import ExecuteErasureRequestOptions
 from cp_ops.privacy.erasure.plan import approval_text, plan_erasure, require_unblocked
-from cp_ops.privacy.erasure.preview import SCOPES, Covered, Subject, preview
+from cp_ops.privacy.erasure.preview import preview
+from cp_ops.privacy.erasure.request import Request, find_request, require_approved
 from cp_ops.runtime import audit
-from cp_ops.runtime.errors import LeaseLostError, OptionsError, PlanChangedError, translate
+from cp_ops.runtime.errors import LeaseLostError, PlanChangedError, translate
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.preflight import Table
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from cp_ops.privacy.erasure.covered import Covered
     from cp_ops.privacy.erasure.objects import ObjectEraser
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.field_encryption import FieldEncryption
@@ -37,31 +38,6 @@ NEEDS = (
     Table("projects_projects", ("client_id", "contract_id", "status"), UPDATES),
     Table("firm_membership", ("firm_id", "user_id")),
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The request, as far as it decides."""
-
-    id: int
-    firm_id: int
-    status: str
-    scope_type: str
-    entity_id: str
-    requested_by_id: int | None
-    approved_by_id: int | None
-    approved_at: Any
-
-    def subject(self) -> Subject:
-        """Give what is to be erased.
-
-        :raises OptionsError: when the request's scope is not one of the four, or names no id.
-        """
-        if self.scope_type not in SCOPES:
-            raise OptionsError("request_id", f"request {self.id} has the unknown scope {self.scope_type!r}")
-        if not (self.entity_id.isascii() and self.entity_id.isdigit()):
-            raise OptionsError("request_id", f"request {self.id} names no id of a {self.scope_type}")
-        return Subject(self.firm_id, self.scope_type, int(self.entity_id))
 
 
 class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
@@ -219,41 +195,3 @@ def _begun(request: Request, plan_sha256: str, executed_at: datetime) -> Entry:
     return Entry(
         request.firm_id, request.id, subject.scope_type, subject.entity_id, plan_sha256, executed_at, BEGUN
     )
-
-
-def find_request(run: JobRun, request_id: int) -> tuple[Request, Tenant]:
-    """Find a request and its firm, whatever the firm's status: a suspended firm's people have rights, too.
-
-    :raises OptionsError: when there is no such request.
-    """
-    for tenant in run.tenants(run.every_firm()):
-        with run.read(tenant) as tx:
-            request = tx.one(
-                "erasure_request", Request, request_id=request_id, firm_ids=list(tenant.firm_ids)
-            )
-        if request is not None:
-            return request, run.tenants([request.firm_id])[0]
-    raise OptionsError(
-        "request_id", f"request {request_id} does not exist", "Look up the id in core_erasure_request"
-    )
-
-
-def require_approved(request: Request, *, resumable: bool) -> None:
-    """Refuse a request that nobody else than the requester has approved.
-
-    :param resumable: an earlier run has begun to execute it.
-    :raises OptionsError: saying what is missing.
-    """
-    begun = resumable and request.status in ("executing", "failed")
-    if request.status != "approved" and not begun:
-        raise OptionsError(
-            "request_id", f"request {request.id} is {request.status}", "Only an approved request is executed"
-        )
-    if request.approved_by_id is None or request.approved_at is None:
-        raise OptionsError("request_id", f"request {request.id} does not say who approved it, and when")
-    if request.approved_by_id == request.requested_by_id:
-        raise OptionsError(
-            "request_id",
-            f"request {request.id} was approved by the person who made it",
-            "Somebody else must approve it",
-        )

@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.catalogue import read_catalogue
-from cp_ops.privacy.erasure.identifiers import addresses_in_text
-from cp_ops.privacy.erasure.plan import Findings, Kept, TableChanges, grouped_columns
-from cp_ops.privacy.erasure.search import FirmSearch, Spared
+from cp_ops.privacy.erasure.covered import Covered, differs, places, selected, spared, table_groups
+from cp_ops.privacy.erasure.plan import Findings, Kept, TableChanges
+from cp_ops.privacy.erasure.search import FirmSearch
 from cp_ops.privacy.erasure.selection import Selection
-from cp_ops.privacy.erasure.treatment import treated_columns
+from cp_ops.privacy.erasure.subject import SCOPES, Subject
 from cp_ops.privacy.personal_data import Erasure, load_map
 from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.firms import all_firm_ids
-from cp_ops.runtime.outbox import recipient_key
 from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
-
-    from psycopg import sql
-
-    from cp_ops.privacy.catalogue import Catalogue, CatalogueTable
-    from cp_ops.privacy.erasure.treatment import TreatedColumn
     from cp_ops.privacy.personal_data import PersonalDataMap
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
-
-SCOPES = {
-    "contact": "clients_contact",
-    "account": "clients_client",
-    "document": "documents_documents",
-    "engagement": "clients_engagement",
-}
-"""Per scope of a request the table of its entity."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is to be erased."""
-
-    firm_id: int
-    scope_type: str
-    entity_id: int
-
-    def __str__(self) -> str:
-        return f"{self.scope_type}:{self.entity_id}"
-
-
-@dataclass
-class Covered:
-    """Everything that the later steps need to know about the covered rows."""
-
-    mapped: PersonalDataMap
-    catalogue: Catalogue
-    selection: Selection
-    found: Findings
-    sizes: Mapping[tuple[str, str], int]
-    document_ids: list[int]
-    locations: list[dict[str, Any]]
-
-    @property
-    def mail_params(self) -> dict[str, list[str]]:
-        """What finds the outbox's mails to the person, and those that name the person's address."""
-        addresses = self.selection.identifiers.addresses
-        return {
-            "recipient_keys": sorted(recipient_key(address) for address in addresses),
-            **addresses_in_text(addresses).params,
-        }
 
 
 def preview(run: JobRun, tx: Transaction, subject: Subject, *, search: bool = False) -> Covered:
@@ -134,61 +84,6 @@ def _own_accounts(run: JobRun, tx: Transaction, selection: Selection, firm_id: i
     if run.session.guarded:
         tx.as_firm(firm_id)
     return own
-
-
-def table_groups(
-    covered: Covered, table: str, vias: set[str]
-) -> list[tuple[tuple[str, ...], list[TreatedColumn]]]:
-    """Group a selected table's erasable columns by the keys through which they are erased."""
-    facts = covered.catalogue.tables[table]
-    erasable = covered.mapped.erasable(table, facts)
-    groups = grouped_columns(
-        {name: column.whose for name, column in erasable.items()}, vias, covered.mapped.passing(table)
-    )
-    return [
-        (allowed, treated_columns(facts, {name: erasable[name] for name in names}, covered.sizes))
-        for allowed, names in groups.items()
-    ]
-
-
-def spared(tx: Transaction, covered: Covered, tables: Container[str]) -> Spared:
-    """Give the values of these tables that the erasure takes away."""
-    return {
-        table: {
-            column.name: list(allowed)
-            for allowed, columns in table_groups(covered, table, vias)
-            for column in columns
-        }
-        for table, vias in selected(tx).items()
-        if table in tables
-    }
-
-
-def selected(tx: Transaction) -> dict[str, set[str]]:
-    """Give per selected table the keys through which its rows were reached."""
-    tables: dict[str, set[str]] = {}
-    for row in tx.rows("selected_tables"):
-        tables.setdefault(row["table_name"], set()).add(row["via"])
-    return tables
-
-
-def differs(columns: list[TreatedColumn], table: CatalogueTable) -> sql.Composable:
-    """Tell whether any of the columns still holds something."""
-    from psycopg import sql
-
-    return sql.SQL(" OR ").join(column.differs(table) for column in columns)
-
-
-def places(table: CatalogueTable) -> dict[str, sql.Composable]:
-    """Give what every template about one table's selected rows needs."""
-    from psycopg import sql
-
-    return {
-        "table": sql.Identifier(table.name),
-        "table_name": sql.Literal(table.name),
-        "key": sql.Identifier(table.primary_key),
-        "key_type": sql.SQL(table.columns[table.primary_key]),
-    }
 
 
 def _changes(tx: Transaction, covered: Covered) -> list[TableChanges]:

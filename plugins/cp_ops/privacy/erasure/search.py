@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.erasure.identifiers import PHONE, addresses_in_text, names_in_text, numbers_in_text
+from cp_ops.privacy.erasure.identifiers import PHONE
+from cp_ops.privacy.erasure.needles import addresses_in_text, names_in_text, numbers_in_text
 from cp_ops.privacy.personal_data import Erasure
 from cp_ops.runtime.statements import ComposedStatement, template
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from psycopg import sql
 
     from cp_ops.privacy.catalogue import Catalogue, CatalogueTable
-    from cp_ops.privacy.erasure.identifiers import Needles
+    from cp_ops.privacy.erasure.needles import Needles
     from cp_ops.privacy.erasure.selection import Selection
     from cp_ops.privacy.personal_data import PersonalColumn, PersonalDataMap
     from cp_ops.runtime.database import Transaction

@@ -9,9 +9,8 @@ from cp_ops.privacy.erasure.identifiers import (
     NAME,
     PHONE,
     Identifiers,
-    addresses_in_text,
-    numbers_in_text,
 )
+from cp_ops.privacy.erasure.needles import addresses_in_text, numbers_in_text
 from cp_ops.privacy.firm_scope import rows_of_the_firm
 from cp_ops.privacy.personal_data import EMAIL, Erasure, Export, Role
 from cp_ops.runtime.statements import ComposedStatement, template

@@ -10,7 +10,8 @@ from cp_ops.privacy.erasure.execution import Execution
 from cp_ops.privacy.erasure.job import NEEDS
 from cp_ops.privacy.erasure.journal import BEGUN, DONE, newest
 from cp_ops.privacy.erasure.plan import plan_erasure, require_unblocked
-from cp_ops.privacy.erasure.preview import SCOPES, Subject, preview
+from cp_ops.privacy.erasure.preview import preview
+from cp_ops.privacy.erasure.subject import SCOPES, Subject
 from cp_ops.privacy.replay.options import ReplayErasuresOptions
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.errors import CpOpsError, LeaseLostError, OptionsError

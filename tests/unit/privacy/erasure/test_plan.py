@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from cp_ops.privacy.erasure.identifiers import Identifiers, addresses_in_text
+from cp_ops.privacy.erasure.identifiers import Identifiers
+from cp_ops.privacy.erasure.needles import addresses_in_text
 from cp_ops.privacy.erasure.plan import (
     ErasureBlockedError,
     Findings,

@@ -33,11 +33,18 @@ class Needles:
 
     def within(self, column: str) -> sql.Composable:
         """Tell whether a column of ``line`` holds one of the texts, whatever its type and case."""
+        # LIKE goes first: it passes over almost every row at a fraction of what a regular expression costs.
         return sql.SQL("(lower({0}::text) LIKE ANY({1}) AND lower({0}::text) ~ ANY({2}))").format(
             sql.SQL("line.{}").format(sql.Identifier(column)),
             sql.Placeholder(f"{self.kind}_patterns"),
             sql.Placeholder(f"{self.kind}_expressions"),
         )
+
+
+def any_within(column: str, needles: Iterable[Needles]) -> sql.Composable | None:
+    """Tell whether a column holds any of several kinds of texts; None when there is nothing to look for."""
+    hits = [some.within(column) for some in needles if some.patterns]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(hits)) if hits else None
 
 
 def addresses_in_text(addresses: Iterable[str]) -> Needles:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from cp_ops.hooks.object_eraser import S3ObjectEraser
-from cp_ops.privacy.erasure.execution import Execution, RemainsError
+from cp_ops.privacy.erasure.execution import ErasureExecution, RemainsError
 from cp_ops.privacy.erasure.job import ExecuteErasureRequest
 from cp_ops.privacy.erasure.plan import ErasureBlockedError
 from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, PlanChangedError, RemoteRefusedError
@@ -514,14 +514,14 @@ def test_approval_is_bound_to_the_plan(runner, people):
 
 def meanwhile(monkeypatch, do, at="erase_dependants"):
     """Let something happen after the preview, once: before the step `at` of the execution."""
-    step = getattr(Execution, at)
+    step = getattr(ErasureExecution, at)
 
     def first(self, *args, **kwargs):
-        monkeypatch.setattr(Execution, at, step)
+        monkeypatch.setattr(ErasureExecution, at, step)
         do()
         return step(self, *args, **kwargs)
 
-    monkeypatch.setattr(Execution, at, first)
+    monkeypatch.setattr(ErasureExecution, at, first)
 
 
 def test_what_the_map_does_not_reach_is_a_blocker_that_the_preview_names(runner, db, people):
@@ -934,7 +934,7 @@ def test_a_resumed_erasure_certifies_the_files_that_were_deleted_before(runner, 
     request = request_for(people.firm_a, document, people)
     assert run_killed_at(
         lambda: execute(runner, request, clients),
-        "cp_ops.privacy.erasure.execution:Execution.erase_dependants",
+        "cp_ops.privacy.erasure.execution:ErasureExecution.erase_dependants",
         before=True,
     )
     let_leases_expire(runner)
@@ -947,13 +947,13 @@ def test_a_resumed_erasure_certifies_the_files_that_were_deleted_before(runner, 
 def test_a_request_that_was_changed_while_it_was_executed_is_not_completed(runner, people, monkeypatch):
     """Somebody points it at another entity after the begin: what was erased is not what it names."""
     request = request_for(people.firm_a, people.contact_a, people)
-    erase = Execution.erase_dependants
+    erase = ErasureExecution.erase_dependants
 
     def change(self):
         request.update(scope_entity_id=str(people.colleague_a.id))
         erase(self)
 
-    monkeypatch.setattr(Execution, "erase_dependants", change)
+    monkeypatch.setattr(ErasureExecution, "erase_dependants", change)
     with pytest.raises(PlanChangedError, match="no longer about"):
         execute(runner, request)
     assert request.row()["status"] == "failed"

@@ -6,9 +6,7 @@ import psycopg
 import pytest
 
 from cp_ops.privacy.erasure.plan import ErasureBlockedError
-from cp_ops.runtime.errors import (
-    RemoteRefusedError,
-)
+from cp_ops.runtime.errors import RemoteRefusedError
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms
 from sandbox.world.documents import StoredFile
 from sandbox.world.encryption import SANDBOX_DEFAULT_KEY_ID, SANDBOX_MASTER_KEY

@@ -10,11 +10,7 @@ import pytest
 from cp_ops.privacy.erasure.execution import ErasureExecution
 from cp_ops.privacy.erasure.job import ExecuteErasureRequest
 from cp_ops.privacy.erasure.plan import ErasureBlockedError
-from cp_ops.runtime.errors import (
-    AlreadyRunningError,
-    OptionsError,
-    PlanChangedError,
-)
+from cp_ops.runtime.errors import AlreadyRunningError, OptionsError, PlanChangedError
 from tests.integration.privacy.erasures import (
     PERSON,
     SECRETS,

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.privacy.erasures import (
-    PERSON,
-    execute,
-    request_for,
-)
+from tests.integration.privacy.erasures import PERSON, execute, request_for
 
 
 def mail(db, firm_id, key, recipient, text, state):

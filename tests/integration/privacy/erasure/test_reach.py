@@ -6,12 +6,7 @@ import re
 
 import pytest
 
-from tests.integration.privacy.erasures import (
-    PERSON,
-    execute,
-    firm_dump,
-    request_for,
-)
+from tests.integration.privacy.erasures import PERSON, execute, firm_dump, request_for
 
 
 def test_an_account_is_erased_with_its_people_and_the_ledger_stays(runner, db, people):

@@ -7,9 +7,7 @@ import json
 import pytest
 
 from cp_ops.privacy.erasure.execution import RemainsError
-from cp_ops.runtime.errors import (
-    PlanChangedError,
-)
+from cp_ops.runtime.errors import PlanChangedError
 from sandbox.world.documents import StoredFile
 from tests.integration.killed import let_leases_expire, run_killed, run_killed_at
 from tests.integration.privacy.erasures import (

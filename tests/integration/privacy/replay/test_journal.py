@@ -7,24 +7,10 @@ import json
 import pytest
 
 from cp_ops.privacy.erasure.journal import JournalError, append, read
-from cp_ops.runtime.errors import (
-    CpOpsError,
-    SettingError,
-)
+from cp_ops.runtime.errors import CpOpsError, SettingError
 from tests.integration.killed import let_leases_expire, run_killed_at
-from tests.integration.privacy.erasures import (
-    PERSON,
-    execute,
-    firm_dump,
-    request_for,
-)
-from tests.integration.privacy.replay.restored import (
-    APPEND,
-    lines_of,
-    open_findings,
-    replay,
-    restore,
-)
+from tests.integration.privacy.erasures import PERSON, execute, firm_dump, request_for
+from tests.integration.privacy.replay.restored import APPEND, lines_of, open_findings, replay, restore
 
 
 def test_a_line_that_a_kill_cut_short_is_dropped_and_the_journal_goes_on(journal, runner, people):

@@ -7,17 +7,9 @@ import stat
 
 import pytest
 
-from cp_ops.runtime.errors import (
-    CpOpsError,
-)
+from cp_ops.runtime.errors import CpOpsError
 from tests.integration.killed import let_leases_expire, run_killed
-from tests.integration.privacy.erasures import (
-    PERSON,
-    SECRETS,
-    execute,
-    firm_dump,
-    request_for,
-)
+from tests.integration.privacy.erasures import PERSON, SECRETS, execute, firm_dump, request_for
 from tests.integration.privacy.replay.restored import (
     NEW_PERSON,
     document_in,

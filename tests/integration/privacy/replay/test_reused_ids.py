@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.privacy.erasures import (
-    execute,
-    request_for,
-)
+from tests.integration.privacy.erasures import execute, request_for
 from tests.integration.privacy.replay.restored import (
     NEW_PERSON,
     document_in,

@@ -114,6 +114,7 @@ class CoveredRows:
         :param vias: the ways by which rows of the table were reached.
         """
         facts = self.catalogue.tables[table]
+        # A deployment may lack columns of the map, and have others that it does not treat.
         erasable = self.mapped.erasable(table, facts)
         grouped = grouped_columns(
             {name: column.whose for name, column in erasable.items()}, vias, self.mapped.passing(table)

@@ -7,7 +7,6 @@ everything again; when they are gone, all is done and searched and the request s
 from __future__ import annotations
 
 from contextlib import nullcontext
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -15,10 +14,9 @@ from psycopg import sql
 from cp_ops.privacy.erasure.covered import selected_tables
 from cp_ops.privacy.erasure.objects import delete_objects_unless_held, require_unheld
 from cp_ops.privacy.erasure.plan import MAIL, OBJECTS
-from cp_ops.privacy.erasure.search import FirmSearch, Remains, Searched
+from cp_ops.privacy.erasure.search import FirmSearch, Remains, RemainsFinding, Searched, finding
 from cp_ops.runtime import audit
 from cp_ops.runtime.errors import CpOpsError, PlanChangedError
-from cp_ops.runtime.findings import Finding, Severity
 from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
@@ -34,25 +32,6 @@ if TYPE_CHECKING:
 
 BATCH = 1_000
 DOCUMENTS = "documents_documents"
-
-
-class RemainsFinding(StrEnum):
-    """The findings of the search."""
-
-    IDENTIFIER = "identifier_remains"
-    NAME = "name_is_mentioned"
-
-
-TELLS = {
-    RemainsFinding.IDENTIFIER: (
-        Severity.CRITICAL,
-        "Remove the address or number from these rows in the application, then execute the request again",
-    ),
-    RemainsFinding.NAME: (
-        Severity.WARNING,
-        "Look whether these rows mean the erased person or a namesake",
-    ),
-}
 
 
 class RemainsError(CpOpsError):
@@ -99,6 +78,7 @@ class ErasureExecution:
         :raises PlanChangedError: when the request was taken back, or a resumed erasure would cover new rows.
         """
         with self._run.write(self._tenant) as tx:
+            # Somebody may have taken the approval back since the preview.
             if not tx.execute(
                 "request_executing", request_id=request_id, firm_id=self._entity.firm_id, now=self._run.now
             ):
@@ -200,6 +180,7 @@ class ErasureExecution:
             if table not in self._covered.persons:
                 for group in self._covered.groups(table, vias):
                     self._erase(group)
+        # The outbox has no keys to persons. Its mails are found by address, as long as this run still knows the addresses.
         with self._run.write(self._tenant) as tx:
             firm_id, known = self._entity.firm_id, self._covered.mail_params
             rows = tx.execute("forget_mails_of_person", firm_id=firm_id, **known)
@@ -224,9 +205,10 @@ class ErasureExecution:
     def report(self, remains: Sequence[Remains]) -> None:
         """Open findings over what is left, and over the names that the search has met; resolve the others."""
         findings = [
-            *(self._finding(RemainsFinding.IDENTIFIER, hit) for hit in remains),
-            *(self._finding(RemainsFinding.NAME, hit) for hit in self._named),
+            *(finding(RemainsFinding.IDENTIFIER, hit, self._entity) for hit in remains),
+            *(finding(RemainsFinding.NAME, hit, self._entity) for hit in self._named),
         ]
+        # In a transaction of its own: the error that follows ends the run, and rolls the last transaction back.
         with self._run.write(self._tenant) as tx, self._run.findings(tx) as ledger:
             ledger.saw(findings)
             settled = ledger.settle(
@@ -236,11 +218,6 @@ class ErasureExecution:
                 subject_prefix=f"{self._entity}:",
             )
         self._run.count_findings(settled)
-
-    def _finding(self, kind: RemainsFinding, hit: Remains) -> Finding:
-        severity, action = TELLS[kind]
-        subject = f"{self._entity}:{hit.table}.{hit.column}"
-        return Finding(kind, subject, severity, action, self._entity.firm_id, {"rows": hit.rows})
 
     def hold(self, tx: Transaction, request_id: int) -> None:
         """Hold the request until the transaction ends.
@@ -264,6 +241,7 @@ class ErasureExecution:
                 self._erase(group, tx)
         if "auth_user" in self._covered.catalogue.tables:
             tx.execute("deactivate_accounts")
+        # Before the commit: once these rows are gone, no later run knows what to look for.
         if remains := self._search.selected(tx, tables).remains:
             raise RemainsError(self._entity, remains, unreported=True)
 
@@ -288,6 +266,7 @@ class ErasureExecution:
     def _erase_batch(self, tx: Transaction, group: ColumnGroup, after: str) -> tuple[int, str | None]:
         """Erase the next rows; gives how many changed, and where the batch ended, None behind the last one."""
         table = group.table.name
+        # A hold may come between two batches. The held row is left as it is, and the batch's commit is refused.
         query = template(
             "privacy/erasure/erase_batch",
             assignments=group.assignments(),

@@ -96,11 +96,13 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         begun = self._begun(run, tenant, request)
         if request.status == RequestStatus.COMPLETED:
             run.skip("the request is completed already: nothing to do")
+            # The run that completed it may have been killed before it could say so in the journal.
             journal.catch_up(run)
             return
         require_approved(request, resumable=begun is not None)
         entity = request.entity()
         with erasure_selection(run):
+            # One snapshot: the rows that are counted, and shown to a person, are the rows that are selected.
             with run.read(tenant, snapshot=True) as tx:
                 found = preview(run, tx, entity, search=True)
             plan = self._shown(run, request, entity, found)
@@ -170,8 +172,10 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         try:
             execution.carry_out(self._clients, complete)
         except LeaseLostError:
+            # Another run has the request now: what this one thinks of it must not be written there.
             raise
         except Exception as error:
+            # What was found inside the last transaction is told only now, as that one was rolled back.
             if isinstance(error, RemainsError) and error.unreported:
                 execution.report(error.unreported)
             self._fail(run, tenant, request, str(translate(error, doing=self.command)))

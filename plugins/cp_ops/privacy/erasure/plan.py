@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from cp_ops.privacy.erasure.entity import ScopeType
 from cp_ops.runtime.errors import CpOpsError
 from cp_ops.runtime.plan import Action, Payload, Plan, Skip
 
@@ -38,6 +39,18 @@ class Blocker(StrEnum):
     """Of an account, or under the engagement's contract: planned, in progress or on hold."""
     RETAINER_BALANCE = "retainer balance"
     """Money or hours of an account that are not used up."""
+
+
+FORBIDDEN_BY = {
+    ScopeType.ACCOUNT: (
+        Blocker.OPEN_INVOICES,
+        Blocker.ACTIVE_ENGAGEMENTS,
+        Blocker.ACTIVE_PROJECTS,
+        Blocker.RETAINER_BALANCE,
+    ),
+    ScopeType.ENGAGEMENT: (Blocker.ACTIVE_ENGAGEMENTS, Blocker.OPEN_INVOICES, Blocker.ACTIVE_PROJECTS),
+}
+"""Per kind of entity what forbids it beside a legal hold. A contact's account may go on without the contact."""
 
 
 def left_outside(table: str, column: str) -> str:
@@ -122,6 +135,7 @@ class EraseColumns(Payload):
 
     def hashed(self) -> dict[str, Scalar]:
         """Give one line per key and per column: approvals that people have given cover this text."""
+        # The digest tells plans apart that cover as many rows, but other ones: an approval holds for these rows.
         columns = (f"{change.column}:{change.treatment.value}:{change.rows}" for change in self.columns)
         return {
             "vias": "\n".join(self.vias),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.erasure.covered import CoveredRows, selected_tables
 from cp_ops.privacy.erasure.entity import ENTITY_TABLES, ScopeType
 from cp_ops.privacy.erasure.objects import StoredLocation
 from cp_ops.privacy.erasure.plan import (
+    FORBIDDEN_BY,
     Blocker,
     ColumnChange,
     KeptColumn,
@@ -159,13 +160,15 @@ def _kept(tx: Transaction, mapped: PersonalDataMap) -> list[KeptColumn]:
 
 
 def _blockers(tx: Transaction, entity: RequestedEntity, client_ids: set[int]) -> dict[str, int]:
-    found: dict[str, int] = {Blocker.LEGAL_HOLD: tx.count("legal_holds", firm_id=entity.firm_id)}
-    rows = []
+    held = tx.count("legal_holds", firm_id=entity.firm_id)
+    rows: list[dict[str, Any]] = []
     if entity.scope_type is ScopeType.ACCOUNT:
         rows = tx.rows("client_blockers", client_ids=sorted(client_ids), firm_id=entity.firm_id)
     elif entity.scope_type is ScopeType.ENGAGEMENT:
         rows = tx.rows("engagement_blockers", **_bound(entity))
-    return found | {Blocker(row["blocker"]): row["rows"] for row in rows}
+    counted = {row["blocker"]: row["rows"] for row in rows}
+    others = FORBIDDEN_BY.get(entity.scope_type, ())
+    return {Blocker.LEGAL_HOLD: held} | {blocker: counted[blocker] for blocker in others}
 
 
 def _left_outside(tx: Transaction, covered: CoveredRows) -> dict[str, int]:

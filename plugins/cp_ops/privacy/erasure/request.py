@@ -59,6 +59,7 @@ def find_request(run: JobRun, request_id: int) -> tuple[ErasureRequest, Tenant]:
 
     :raises OptionsError: when there is no such request.
     """
+    # Which firm it belongs to is not known yet, and under row-level security one firm is seen at a time.
     for tenant in run.tenants(run.every_firm()):
         with run.read(tenant) as tx:
             request = tx.one(

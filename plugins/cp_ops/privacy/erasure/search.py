@@ -6,6 +6,7 @@ Before the approval, for what would be left; after the erasure, for what is left
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -13,6 +14,7 @@ from psycopg import sql
 from cp_ops.privacy.erasure.identifiers import PHONE
 from cp_ops.privacy.erasure.needles import addresses_in_text, any_within, names_in_text, numbers_in_text
 from cp_ops.privacy.personal_data import Erasure
+from cp_ops.runtime.findings import Finding, Severity
 from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from cp_ops.privacy.catalogue import CatalogueTable
     from cp_ops.privacy.erasure.covered import CoveredRows, Spared
+    from cp_ops.privacy.erasure.entity import RequestedEntity
     from cp_ops.privacy.erasure.needles import Needles
     from cp_ops.privacy.personal_data import PersonalColumn
     from cp_ops.runtime.database import Transaction
@@ -63,6 +66,32 @@ class _Hits:
     condition: sql.Composable
 
 
+class RemainsFinding(StrEnum):
+    """The findings of the search."""
+
+    IDENTIFIER = "identifier_remains"
+    NAME = "name_is_mentioned"
+
+
+TELLS = {
+    RemainsFinding.IDENTIFIER: (
+        Severity.CRITICAL,
+        "Remove the address or number from these rows in the application, then execute the request again",
+    ),
+    RemainsFinding.NAME: (
+        Severity.WARNING,
+        "Look whether these rows mean the erased person or a namesake",
+    ),
+}
+
+
+def finding(kind: RemainsFinding, hit: Remains, entity: RequestedEntity) -> Finding:
+    """Tell a person where to look; the subject says where, and never what was found there."""
+    severity, action = TELLS[kind]
+    subject = f"{entity}:{hit.table}.{hit.column}"
+    return Finding(kind, subject, severity, action, entity.firm_id, {"rows": hit.rows})
+
+
 def is_somebodys_number(name: str, column: PersonalColumn) -> bool:
     """Tell whether a column is the telephone number of the person whom its row is about.
 
@@ -86,6 +115,7 @@ class FirmSearch:
 
         :param spared: values that are erased later.
         """
+        # A table from which no key leads to a firm is left out: what stands there may be any firm's.
         tables = {
             name: scope
             for name in self._catalogue.tables
@@ -159,6 +189,7 @@ class FirmSearch:
     def _counted(
         self, tx: Transaction, name: str, scope: sql.Composable, hits: Sequence[_Hits]
     ) -> dict[str, int]:
+        # One pass over a table counts all of its columns: some of these tables are the largest that there are.
         query = template(
             "privacy/erasure/search_table",
             table=sql.Identifier(name),

@@ -68,10 +68,12 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
         try:
             journal.catch_up(run)
         except CpOpsError as error:
-            run.fail("journal", error)  # erasing again does not wait for the file
+            # Erasing again does not wait for the file, and the run fails at its end.
+            run.fail("journal", error)
         firms = set(run.every_firm())
         decisions = [decide_replay(entry, self._restored(run, entry, firms)) for entry in entries]
         apply = run.accept(Plan.of(decision.item for decision in decisions))
+        # Settled also when nothing is erased: these findings are about entries that are left alone.
         if not run.dry_run:
             examined = firms & {entry.firm_id for entry in entries}
             self._settle(run, sorted(examined), findings_of(decisions))
@@ -94,6 +96,7 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
             raise OptionsError("journal", f"names the unknown scopes {', '.join(unknown)}")
         with run.read() as tx:
             under_way = set(tx.rows("begun_erasures", JournalKey))
+        # An id may have been erased twice, before and after it was handed out again: the newest entry says until when.
         done, begun = newest(entries, JournalState.DONE), newest(entries, JournalState.BEGUN)
         return [*_in_order(done.values()), *_in_order(ends_unknown(begun, done, under_way))]
 

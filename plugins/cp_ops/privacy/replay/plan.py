@@ -115,6 +115,7 @@ def decide_replay(entry: JournalEntry, restored: RestoredEntity | None) -> Repla
         return ReplayDecision(entry, Skip(target, LeftAlone.GONE, entry.firm_id))
     done = entry.state is JournalState.DONE
     if is_somebody_else(entry, restored.created_at):
+        # What was only begun has perhaps erased nobody: that its id is in use is no news.
         finding = ReplayFinding.REUSED if done else None
         return ReplayDecision(entry, Skip(target, LeftAlone.REUSED, entry.firm_id), finding)
     if restored.left is None or not restored.left.actions:

@@ -138,9 +138,9 @@ class PersonalDataMap(_Entry):
     def passing(self, table: str) -> frozenset[str]:
         """Give the keys that reach a row of a table without making it the person's.
 
-        Three keys do so: an e-mail address on a client's row; a link from somebody else's record (a client keeps the id
-        of the prospect it grew from, whose contact may be another person); and text that merely mentions the person. In
-        such rows only the naming values are erased.
+        Three keys do so. An e-mail address on a client's row names one contact of the client. A link from somebody
+        else's record leads to another person, for example where a client keeps the id of the prospect it grew from. And
+        text may merely mention the person. In such rows only the naming values are erased.
         """
         entry = self.tables[table]
         keys = {

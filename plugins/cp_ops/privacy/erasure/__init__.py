@@ -1,7 +1,7 @@
 """Erasing a person for good, once a request for it is approved.
 
-What can go wrong: a trace of the person stays; somebody else is erased with them; what the law makes the firm keep is
-lost; or a run dies half way, and nobody can tell any more who half of the rows were about.
+What can go wrong? A trace of the person stays. Somebody else is erased with them. What the law makes the firm keep is
+lost. Or a run dies half way, and nobody can tell any more whom the other half of the rows is about.
 
 The principle: the person's own rows go last, in one transaction with what says that all is done. As long as they are
 there, the next run finds everything again. Before them the firm is searched for what identifies the person, and while

@@ -1,7 +1,7 @@
 """Carry an erasure out: what hangs on the person first, the person's own rows last, with the result, at once.
 
-The order is what makes a killed run harmless: as long as the person's own rows are there, the next run finds
-everything again; when they are gone, all is done and searched and the request says so.
+The order is what makes a killed run harmless. As long as the person's own rows are there, the next run finds everything
+again. When they are gone, all is done and searched, and the request says so.
 """
 
 from __future__ import annotations

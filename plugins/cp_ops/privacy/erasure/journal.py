@@ -1,10 +1,10 @@
-"""The journal outside the database: JSON lines that say which erasures were begun and done; survives a restored backup.
+"""The journal outside the database, which survives a restored backup: JSON lines of the erasures that were begun and done.
 
 Ids and hashes only. The file is a plain file of a folder that is backed up apart from the database, named by setting
 [cp_ops] erasure_journal. Each line is forced to disk:
 
 - *begun*, before the erasure's commit: a journal that cannot be written stops the erasure. Nothing is erased because of
-  it, so a line too many is harmless: the commit may have failed, the request may have been rejected.
+  it, so a line too many is harmless. The commit may have failed, or the request may have been rejected since.
 - *done*, after the commit. A kill in between loses nothing: the database knows that the erasure is completed, and the
   next run of execute_erasure_request or replay_erasures adds the line.
 
@@ -59,7 +59,7 @@ class JournalEntry:
     """One erasure, begun or done.
 
     :param plan_sha256: the plan that was approved.
-    :param executed_at: when it was completed; with the time zone.
+    :param executed_at: when it was completed, with the time zone.
     """
 
     firm_id: int

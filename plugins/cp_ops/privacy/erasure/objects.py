@@ -54,14 +54,14 @@ def delete_objects_unless_held(
 ) -> int:
     """Delete the objects of stored locations, document by document; gives how many versions went.
 
-    All selected documents are looked at before the first object goes; each is locked while its objects go, so that
+    All selected documents are looked at before the first object goes. Each is locked while its objects go, so that
     nobody sets a legal hold on it meanwhile.
 
     :param kms_key_id: `firm_firm.kms_key_id`.
-    :param count: told of each document how many versions went; a kill before leaves that document's uncounted.
+    :param count: told of each document how many versions went. A kill before that leaves them uncounted.
     :raises ErasureBlockedError: when a document is under legal hold by now; its objects are still there.
-    :raises UndecryptableError: when a location cannot be read: the document's file could not be found, so nothing of
-        the document is erased.
+    :raises UndecryptableError: when a location cannot be read. The file could not be found, so nothing of its document
+        is erased.
     """
     by_documents = attrgetter("document_ids")
     stored = sorted(locations, key=by_documents)

@@ -203,7 +203,7 @@ def require_unblocked(blockers: Mapping[str, int]) -> None:
 def approval_text(
     counts: PreviewCounts, plan: Plan, *, request_id: int, subject: str, reasons: Mapping[str, str]
 ) -> str:
-    """Lay the plan out in Markdown for the person who approves it: counts, tables, legal reasons; no values."""
+    """Lay the plan out in Markdown for the person who approves it, in counts and reasons and without any value."""
     lines = [
         f"Erasure request **{request_id}** over **{subject}**. This cannot be undone.",
         "",
@@ -240,10 +240,9 @@ def grouped_columns(
 ) -> dict[tuple[str, ...], list[str]]:
     """Group a table's columns by the keys through which a row must have been reached for them to be erased.
 
-    :param columns: per column the keys that say whose its value is; none: the row's.
-    :param vias: the keys through which rows were reached; '' is the whole row.
-    :param passing: keys by which only values that name the person are erased, not the rest of the row; or the column
-        itself, which mentions the person.
+    :param columns: per column the keys that say whose its value is. Without any it is the row's.
+    :param vias: the keys through which rows were reached, and '' for rows that are covered as a whole.
+    :param passing: what `PersonalDataMap.passing` gives, by which only the values that name the person are erased.
     """
     reached = sorted(vias)
     groups: dict[tuple[str, ...], list[str]] = {}

@@ -28,7 +28,7 @@ class KeyToRows:
 
     :ivar names: whose ids the column holds, a subject of the map; or ``email``.
     :ivar via: the way under which the rows are selected.
-    :ivar is_own: the column is the row's own key: only rows that another row points at are looked for.
+    :ivar is_own: the column is the row's own key, by which only rows that another row points at are looked for.
     """
 
     column: str

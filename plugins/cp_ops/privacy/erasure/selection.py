@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -23,6 +22,7 @@ from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.erasure.reach import KeyToRows
@@ -34,11 +34,9 @@ Condition = tuple[sql.Composable, dict[str, Any]]
 """Which rows of a table, which the statement calls ``line``; and the values that it binds."""
 
 
-@contextmanager
-def erasure_selection(run: JobRun) -> Iterator[None]:
+def erasure_selection(run: JobRun) -> AbstractContextManager[None]:
     """Keep the temporary table ``erasure_selection``, also in a dry run."""
-    with run.temporary_tables(["create_erasure_selection"], "drop_erasure_selection"):
-        yield
+    return run.temporary_tables(["create_erasure_selection"], "drop_erasure_selection")
 
 
 class ErasureSelection:

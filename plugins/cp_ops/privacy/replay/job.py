@@ -85,8 +85,8 @@ class ReplayErasures(Job[ReplayErasuresOptions]):
     def _entries(self, run: JobRun, options: ReplayErasuresOptions) -> list[JournalEntry]:
         """Read the journal: from the file if there is one, and what the database has beside.
 
-        :return: what was executed, oldest first; then what was begun and whose end nobody knows: the database, which
-            would know, was restored.
+        :return: what was executed, oldest first. Then what was begun and whose end nobody knows, as the database that
+            would know was restored.
         """
         path = options.journal or run.settings.erasure_journal
         lines = journal.read(path) if path else []

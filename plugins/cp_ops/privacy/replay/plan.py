@@ -54,8 +54,8 @@ class EraseAgain(Payload):
 class RestoredEntity:
     """What the restored database holds of an entry's entity.
 
-    :ivar created_at: since when the row is there that has the entity's id now; None: there is none.
-    :ivar left: what is left to erase; None where the row is not the entry's, or there is none.
+    :ivar created_at: since when the row is there that has the entity's id now. None when there is none.
+    :ivar left: what is left to erase. None when the row is not the entry's, or there is none.
     :ivar blockers: what forbids to erase it again.
     """
 

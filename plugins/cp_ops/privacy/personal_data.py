@@ -1,14 +1,13 @@
 """The personal-data map: where a person's data is, and what the export and the erasure do with it.
 
-`load_map()` reads `include/personal_data.yaml`, `read_catalogue()` reads the connected database; where the two
-do not agree, `PersonalDataMap.unmapped()` says so: reported, never dropped in silence. A deployment may lack tables
-of the map and have others: a job uses `PersonalDataMap.present()`.
+`load_map()` reads `include/personal_data.yaml`. Where it and the connected database (`cp_ops.privacy.catalogue`) do not
+agree, `PersonalDataMap.unmapped()` says so: reported, never dropped in silence. A deployment may lack tables of the map
+and have others: a job uses `PersonalDataMap.present()`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Self
@@ -21,10 +20,10 @@ from cp_ops.runtime.statements import INCLUDE
 from cp_ops.runtime.validation import first_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from pathlib import Path
 
-    from cp_ops.runtime.database import Transaction
+    from cp_ops.privacy.catalogue import Catalogue, CatalogueTable, ForeignKey
 
 MAP_FILE = INCLUDE / "personal_data.yaml"
 EMAIL = "email"
@@ -70,7 +69,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Key(_Entry):
+class PersonKey(_Entry):
     """A column that names a person.
 
     :ivar names: a subject of the map, or ``email``.
@@ -85,14 +84,14 @@ class Key(_Entry):
     why: str = "structure"
 
 
-class Parent(_Entry):
+class ParentKey(_Entry):
     """A column that makes the row a part of another table's row."""
 
     table: str
     export: Export
 
 
-class Column(_Entry):
+class PersonalColumn(_Entry):
     """A column with personal data, and why it is treated as it is.
 
     :ivar whose: keys of the table; the export shows the value only in rows that name the person by one.
@@ -110,50 +109,14 @@ class Column(_Entry):
 class MappedTable(_Entry):
     """What the map says about one table."""
 
-    keys: dict[str, Key] = Field(default_factory=dict)
-    parents: dict[str, Parent] = Field(default_factory=dict)
-    columns: dict[str, Column] = Field(default_factory=dict)
+    keys: dict[str, PersonKey] = Field(default_factory=dict)
+    parents: dict[str, ParentKey] = Field(default_factory=dict)
+    columns: dict[str, PersonalColumn] = Field(default_factory=dict)
 
     @property
     def named(self) -> set[str]:
         """Every column that the map says something about."""
         return {*self.keys, *self.parents, *self.columns}
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class ForeignKey:
-    """A foreign key of the connected database."""
-
-    table: str
-    column: str
-    references: str
-
-    def __str__(self) -> str:
-        return f"{self.table}.{self.column} -> {self.references}"
-
-
-@dataclass(frozen=True)
-class CatalogueTable:
-    """A table of the connected database.
-
-    :ivar columns: name to type as PostgreSQL writes it, in the table's order.
-    :ivar required: columns that are NOT NULL.
-    :ivar guarded: row-level security applies to the connection's role.
-    """
-
-    name: str
-    columns: Mapping[str, str]
-    primary_key: str
-    required: frozenset[str] = frozenset()
-    guarded: bool = False
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """The tables of the connected database and their foreign keys."""
-
-    tables: Mapping[str, CatalogueTable]
-    foreign_keys: tuple[ForeignKey, ...] = field(default=())
 
 
 class PersonalDataMap(_Entry):
@@ -164,14 +127,7 @@ class PersonalDataMap(_Entry):
     reasons: dict[str, str]
     tables: dict[str, MappedTable]
 
-    def keys_naming(self, *subjects: str) -> Iterator[tuple[str, str, Key]]:
-        """Give (table, column, key) of every key that names one of these subjects."""
-        for table, entry in self.tables.items():
-            for column, key in entry.keys.items():
-                if key.names in subjects:
-                    yield table, column, key
-
-    def erasable(self, table: str, present: CatalogueTable) -> dict[str, Column]:
+    def erasable(self, table: str, present: CatalogueTable) -> dict[str, PersonalColumn]:
         """Give the columns of a table that the erasure changes, as far as the database has them."""
         entry = self.tables[table]
         return {
@@ -181,25 +137,25 @@ class PersonalDataMap(_Entry):
         }
 
     def passing(self, table: str) -> frozenset[str]:
-        """Give the ways to a row of a table by which only the values that name the person are erased.
+        """Give the keys that reach a row of a table without making it the person's.
 
-        An address that opens no client; another person's row that leads to this one: a client was once a prospect, but
-        is not its first contact; a value that mentions the person.
+        Three keys do so. An e-mail address on a client's row names one contact of the client. A link from somebody
+        else's record leads to another person, for example where a client keeps the id of the prospect it grew from. And
+        text may merely mention the person. In such rows only the naming values are erased.
         """
         entry = self.tables[table]
-        is_person = table in self.subjects.values()
         keys = {
-            name
-            for name, key in entry.keys.items()
-            if key.export is Export.NONE
-            and (key.names == EMAIL or is_person)
-            and self.subjects.get(key.names) != table
+            column
+            for column, key in entry.keys.items()
+            if key.export is Export.NONE and self._may_be_somebody_elses(table, key)
         }
-        return frozenset(keys | {name for name, column in entry.columns.items() if column.mentions})
+        return frozenset(keys | {column for column, treated in entry.columns.items() if treated.mentions})
 
-    def reason(self, why: str) -> str:
-        """Give a reason in words."""
-        return self.reasons[why]
+    def _may_be_somebody_elses(self, table: str, key: PersonKey) -> bool:
+        # In a table of persons only the row's own key means the row's person; every other key links two people.
+        if self.subjects.get(key.names) == table:
+            return False
+        return key.names == EMAIL or table in self.subjects.values()
 
     def present(self, catalogue: Catalogue) -> dict[str, tuple[MappedTable, CatalogueTable]]:
         """Give the tables that the connected database has, each with what the map says about its columns."""
@@ -215,8 +171,7 @@ class PersonalDataMap(_Entry):
         return sorted(
             key
             for key in catalogue.foreign_keys
-            if key.references in persons
-            and (key.table not in self.tables or key.column not in self.tables[key.table].keys)
+            if key.references in persons and not self._knows_key(key.table, key.column)
         )
 
     def unmapped_columns(self, catalogue: Catalogue) -> list[tuple[str, str]]:
@@ -225,10 +180,14 @@ class PersonalDataMap(_Entry):
             (table.name, column)
             for table in catalogue.tables.values()
             for column, kind in table.columns.items()
-            if PERSONAL_NAME.search(column)
-            and kind not in NOT_PERSONAL_TYPES
-            and (table.name not in self.tables or column not in self.tables[table.name].named)
+            if _promises_personal_data(column, kind) and not self._knows_column(table.name, column)
         )
+
+    def _knows_key(self, table: str, column: str) -> bool:
+        return table in self.tables and column in self.tables[table].keys
+
+    def _knows_column(self, table: str, column: str) -> bool:
+        return table in self.tables and column in self.tables[table].named
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -244,28 +203,43 @@ class PersonalDataMap(_Entry):
         for name, entry in self.tables.items():
             used.update(key.why for key in entry.keys.values())
             used.update(column.why for column in entry.columns.values())
-            yield from self._problems_of(name, entry)
+            yield from _problems_of(self, name, entry)
         if unknown := used - set(self.reasons):
             yield f"reasons {', '.join(sorted(unknown))} are not defined"
         if unused := set(self.reasons) - used:
             yield f"reasons {', '.join(sorted(unused))} are not used"
 
-    def _problems_of(self, name: str, entry: MappedTable) -> Iterator[str]:
-        for column, key in entry.keys.items():
-            if key.names not in (EMAIL, *self.subjects):
-                yield f"{name}.{column} names {key.names!r}, which is no subject"
-            if key.export is Export.NONE and key.why == "structure":
-                yield f"{name}.{column} is not exported, but does not say why"
-        for column, parent in entry.parents.items():
-            if parent.table not in self.tables or parent.table == name:
-                yield f"{name}.{column}: parent {parent.table} is not in the map"
-        for column, treated in entry.columns.items():
-            if missing := set(treated.whose) - set(entry.keys):
-                yield f"{name}.{column}: whose {', '.join(sorted(missing))} is no key of the table"
-            if treated.mentions and (treated.erasure is Erasure.KEEP or column in entry.keys):
-                yield f"{name}.{column}: what is kept, or is a key, is not erased for what it mentions"
-        if not entry.named:
-            yield f"{name} says nothing"
+
+def _problems_of(mapped: PersonalDataMap, name: str, entry: MappedTable) -> Iterator[str]:
+    yield from _problems_of_keys(name, entry, subjects={EMAIL, *mapped.subjects})
+    yield from _problems_of_parents(name, entry, tables=mapped.tables)
+    yield from _problems_of_columns(name, entry)
+    if not entry.named:
+        yield f"{name} says nothing"
+
+
+def _problems_of_keys(name: str, entry: MappedTable, *, subjects: Container[str]) -> Iterator[str]:
+    for column, key in entry.keys.items():
+        if key.names not in subjects:
+            yield f"{name}.{column} names {key.names!r}, which is no subject"
+        # Whoever asks why the export lacks a row must find an answer: `structure` is none.
+        if key.export is Export.NONE and key.why == "structure":
+            yield f"{name}.{column} is not exported, but does not say why"
+
+
+def _problems_of_parents(name: str, entry: MappedTable, *, tables: Container[str]) -> Iterator[str]:
+    for column, parent in entry.parents.items():
+        if parent.table not in tables or parent.table == name:
+            yield f"{name}.{column}: parent {parent.table} is not in the map"
+
+
+def _problems_of_columns(name: str, entry: MappedTable) -> Iterator[str]:
+    for column, treated in entry.columns.items():
+        if missing := set(treated.whose) - set(entry.keys):
+            yield f"{name}.{column}: whose {', '.join(sorted(missing))} is no key of the table"
+        # A column with `mentions` is a way to its row, too, under its own name: a key of that name would hide it.
+        if treated.mentions and (treated.erasure is Erasure.KEEP or column in entry.keys):
+            yield f"{name}.{column}: what is kept, or is a key, is not erased for what it mentions"
 
 
 def load_map(path: Path = MAP_FILE) -> PersonalDataMap:
@@ -285,22 +259,6 @@ def _load(path: Path) -> PersonalDataMap:
         raise PersonalDataMapError(f"{path.name}: {problem.path} {problem.message}") from None
 
 
-def read_catalogue(tx: Transaction) -> Catalogue:
-    """Read the tables and foreign keys of the connected database that the role can see."""
-    tables = {
-        row["table_name"]: CatalogueTable(
-            row["table_name"],
-            dict(zip(row["columns"], row["types"], strict=True)),
-            row["primary_key"],
-            frozenset(row["required"]),
-            row["guarded"],
-        )
-        for row in tx.rows("privacy/personal_data/catalogue_tables")
-    }
-    keys = tuple(tx.rows("privacy/personal_data/catalogue_foreign_keys", ForeignKey))
-    return Catalogue(tables, keys)
-
-
 def _restricted(entry: MappedTable, table: CatalogueTable, catalogue: Catalogue) -> MappedTable:
     keys = {name: key for name, key in entry.keys.items() if name in table.columns}
     parents = {
@@ -314,7 +272,12 @@ def _restricted(entry: MappedTable, table: CatalogueTable, catalogue: Catalogue)
     return MappedTable(keys=keys, parents=parents, columns=columns)
 
 
-def _tellable(column: Column, keys: Mapping[str, Key]) -> Column:
+def _promises_personal_data(column: str, kind: str) -> bool:
+    # A flag, a date or a number names nobody, whatever its column is called (`email_verified`, `phone_id`).
+    return PERSONAL_NAME.search(column) is not None and kind not in NOT_PERSONAL_TYPES
+
+
+def _tellable(column: PersonalColumn, keys: Mapping[str, PersonKey]) -> PersonalColumn:
     """Without any key that says whose a value is, it is not exported."""
     if not column.whose:
         return column

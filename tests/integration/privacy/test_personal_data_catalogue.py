@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cp_ops.privacy.personal_data import load_map, read_catalogue
+from cp_ops.privacy.catalogue import read_catalogue
+from cp_ops.privacy.personal_data import load_map
 from cp_ops.runtime.database import Transaction
 from cp_ops.runtime.outcome import Outcome
 
@@ -13,9 +14,7 @@ from cp_ops.runtime.outcome import Outcome
 def catalogue(runner):
     def read():
         with runner.connect() as connection:
-            return read_catalogue(
-                Transaction(connection, "privacy/personal_data", Outcome("test", dry_run=True))
-            )
+            return read_catalogue(Transaction(connection, "privacy/catalogue", Outcome("test", dry_run=True)))
 
     return read
 
@@ -62,8 +61,6 @@ def test_the_catalogue_knows_keys_types_and_row_level_security(catalogue, enable
     assert not found.tables["clients_client"].guarded
     guarded = enable_row_level_security()
     with guarded.connect() as connection:
-        found = read_catalogue(
-            Transaction(connection, "privacy/personal_data", Outcome("test", dry_run=True))
-        )
+        found = read_catalogue(Transaction(connection, "privacy/catalogue", Outcome("test", dry_run=True)))
     assert found.tables["clients_client"].guarded
     assert not found.tables["clients_contact"].guarded

@@ -30,7 +30,7 @@ WITH batch AS (
 ), changed AS (
     UPDATE {table} AS line SET {assignments}
     FROM batch
-    WHERE line.{key} = batch.row_id::{key_type} AND {unheld} AND ({differs})
+    WHERE line.{key} = batch.row_id::{key_type} AND {not_under_legal_hold} AND ({differs})
     RETURNING line.{key}
 )
 SELECT (SELECT count(*) FROM changed) AS rows, (SELECT max(row_id) FROM batch) AS last

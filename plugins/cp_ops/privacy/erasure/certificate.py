@@ -8,8 +8,8 @@ from cp_ops.privacy.erasure.plan import OBJECTS
 from cp_ops.privacy.personal_data import Erasure
 
 if TYPE_CHECKING:
-    from cp_ops.privacy.erasure.preview import Covered
     from cp_ops.privacy.erasure.search import Searched
+    from cp_ops.privacy.personal_data import PersonalDataMap
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
 
@@ -33,17 +33,18 @@ def erased_so_far(tx: Transaction, erasure_id: int) -> dict[str, Any]:
 
 
 def certificate(
-    run: JobRun, tx: Transaction, erasure_id: int, covered: Covered, searched: Searched
+    run: JobRun, tx: Transaction, erasure_id: int, mapped: PersonalDataMap, searched: Searched
 ) -> dict[str, Any]:
     """Give what the request and the journal keep of the execution: the approved plan, all counts, what was kept."""
-    columns = covered.mapped.tables
+    # The approved rows, not the selected ones: a resumed run no longer reaches what an earlier one has erased.
+    approved = [row["table_name"] for row in tx.rows("approved_tables", erasure_id=erasure_id)]
     return erased_so_far(tx, erasure_id) | {
         "run": run.run_id,
         "executed_at": run.now.isoformat(),
         "kept": sorted(
             f"{table}.{name}"
-            for table in (row["table_name"] for row in tx.rows("approved_tables", erasure_id=erasure_id))
-            for name, column in columns[table].columns.items()
+            for table in approved
+            for name, column in mapped.tables[table].columns.items()
             if column.erasure is Erasure.KEEP
         ),
         "search": {"tables": searched.tables, "columns": searched.columns, "found": len(searched.remains)},

@@ -1,4 +1,4 @@
-"""What identifies the erased persons, and how it is recognised in a text: as a whole, not as a part of another one."""
+"""What identifies the erased persons: their addresses, telephone numbers and full names. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from psycopg import sql
+    from collections.abc import Mapping
 
 ADDRESS = re.compile(r"email|username")
 PHONE = re.compile(r"phone|mobile")
@@ -17,67 +15,12 @@ NAME = re.compile(r"^(first_name|last_name|contact_name|primary_contact_name)$")
 PHONE_DIGITS = 7
 """A shorter number is an extension or a short code: it would be found everywhere."""
 NAME_LENGTH = 8
-ESCAPE = r"\\[bfnrt]|\\u[0-9a-f]{4}"
-"""What the text of a jsonb value has in the place of a line break, a tab or a control character."""
+"""A shorter name is found inside ordinary words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Needles:
-    """Texts to look for: patterns that LIKE is quick with, and expressions that look at what is around a hit.
-
-    :ivar kind: the start of the bound values' names.
-    """
-
-    kind: str
-    patterns: list[str]
-    expressions: list[str]
-
-    @property
-    def params(self) -> dict[str, list[str]]:
-        """The values that `within` binds."""
-        return {f"{self.kind}_patterns": self.patterns, f"{self.kind}_expressions": self.expressions}
-
-    def within(self, column: str) -> sql.Composable:
-        """Tell whether a column of ``line`` holds one of the texts, whatever its type and case."""
-        from psycopg import sql
-
-        return sql.SQL("(lower({0}::text) LIKE ANY({1}) AND lower({0}::text) ~ ANY({2}))").format(
-            sql.SQL("line.{}").format(sql.Identifier(column)),
-            sql.Placeholder(f"{self.kind}_patterns"),
-            sql.Placeholder(f"{self.kind}_expressions"),
-        )
-
-
-def addresses_in_text(addresses: Iterable[str]) -> Needles:
-    """Look for addresses: not within a longer one (``an@x.example`` in ``jan@x.example`` or ``an@x.example.com``).
-
-    A full stop, a dash or an underscore beside it belongs to the sentence.
-    """
-    known = sorted(addresses)
-    return Needles(
-        "address",
-        [_pattern(address) for address in known],
-        [
-            rf"(^|[^a-z0-9._%+-]|{ESCAPE})[._%+-]*{re.escape(address)}[.-]*($|[^a-z0-9.-])"
-            for address in known
-        ],
-    )
-
-
-def numbers_in_text(numbers: Iterable[str]) -> Needles:
-    """Look for telephone numbers: not within a longer number."""
-    known = sorted(numbers)
-    return Needles(
-        "number",
-        [_pattern(number) for number in known],
-        [rf"(^|[^0-9]|{ESCAPE}){re.escape(number)}($|[^0-9])" for number in known],
-    )
-
-
-def names_in_text(names: Iterable[str]) -> Needles:
-    """Look for full names: a hint only, so wherever the letters are."""
-    known = sorted(names)
-    return Needles("name", [_pattern(name) for name in known], [re.escape(name) for name in known])
+def tells_who(column: str) -> bool:
+    """Tell whether a column holds an address, a number or a name, by its own name."""
+    return any((ADDRESS.search(column), PHONE.search(column), NAME.match(column)))
 
 
 @dataclass
@@ -91,19 +34,28 @@ class Identifiers:
     def learn(self, row: Mapping[str, Any]) -> None:
         """Take up what a person's own row says."""
         for column, value in row.items():
-            text = str(value or "").strip().lower()
-            if not text or text.startswith("erased"):
-                continue
-            if ADDRESS.search(column) and "@" in text:
-                self.addresses.add(text)
-            elif PHONE.search(column) and len(re.sub(r"\D", "", text)) >= PHONE_DIGITS:
-                self.phones.update({text, re.sub(r"\D", "", text)})
-        full = " ".join(str(row.get(part) or "").strip() for part in ("first_name", "last_name")).strip()
-        for name in (full, *(str(row.get(part) or "") for part in ("contact_name", "primary_contact_name"))):
-            if " " in name.strip() and len(name) >= NAME_LENGTH and not name.startswith("Erased"):
-                self.names.add(name.strip().lower())
+            text = _text(value).strip().lower()
+            # A row that an earlier run has erased holds stand-ins: they identify nobody.
+            if not text.startswith("erased"):
+                self._learn_reach(column, text)
+        full = " ".join(_text(row.get(part)).strip() for part in ("first_name", "last_name")).strip()
+        others = (_text(row.get(column)) for column in ("contact_name", "primary_contact_name"))
+        self.names.update(name.strip().lower() for name in (full, *others) if _is_full_name(name))
+
+    def _learn_reach(self, column: str, text: str) -> None:
+        digits = re.sub(r"\D", "", text)
+        # A user name is an identifier only where it is an address: others would be found everywhere.
+        if ADDRESS.search(column) and "@" in text:
+            self.addresses.add(text)
+        elif PHONE.search(column) and len(digits) >= PHONE_DIGITS:
+            # As it is written here, and as a provider writes it.
+            self.phones.update({text, digits})
 
 
-def _pattern(needle: str) -> str:
-    literal = needle.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
-    return f"%{literal}%"
+def _text(value: Any) -> str:
+    return str(value or "")
+
+
+def _is_full_name(name: str) -> bool:
+    # One word may be a company, or anybody's first name.
+    return " " in name.strip() and len(name) >= NAME_LENGTH and not name.startswith("Erased")

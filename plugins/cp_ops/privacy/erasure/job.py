@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
 from cp_ops.privacy.erasure import journal
 from cp_ops.privacy.erasure.certificate import certificate
-from cp_ops.privacy.erasure.execution import Execution, RemainsError
-from cp_ops.privacy.erasure.journal import BEGUN, Entry
+from cp_ops.privacy.erasure.execution import ErasureExecution, RemainsError
+from cp_ops.privacy.erasure.journal import JournalEntry, JournalState
 from cp_ops.privacy.erasure.options import ExecuteErasureRequestOptions
 from cp_ops.privacy.erasure.plan import approval_text, plan_erasure, require_unblocked
-from cp_ops.privacy.erasure.preview import SCOPES, Covered, Subject, preview
+from cp_ops.privacy.erasure.preview import preview
+from cp_ops.privacy.erasure.request import RequestStatus, find_request, require_approved
+from cp_ops.privacy.erasure.selection import erasure_selection
 from cp_ops.runtime import audit
-from cp_ops.runtime.errors import LeaseLostError, OptionsError, PlanChangedError, translate
+from cp_ops.runtime.errors import LeaseLostError, PlanChangedError, translate
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.preflight import Table
 
@@ -21,47 +25,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from cp_ops.runtime.database import Tenant
+    from cp_ops.privacy.erasure.entity import RequestedEntity
+    from cp_ops.privacy.erasure.preview import ErasurePreview
+    from cp_ops.privacy.erasure.request import ErasureRequest
+    from cp_ops.privacy.erasure.search import Searched
+    from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.field_encryption import FieldEncryption
     from cp_ops.runtime.object_store import ObjectDeleter
+    from cp_ops.runtime.plan import Plan
 
 UPDATES = ("SELECT", "UPDATE")
 NEEDS = (
-    Table("core_erasure_request", ("id", "firm_id", "status", "scope_type", "scope_entity_id", "execution_result", "audit_events"), UPDATES),
-    Table("clients_client", ("id", "firm_id", "retainer_balance", "retainer_hours_balance"), UPDATES),
-    Table("clients_contact", ("id", "client_id", "email"), UPDATES),
-    Table("clients_engagement", ("id", "client_id", "status", "contract_id"), UPDATES),
-    Table("documents_documents", ("id", "firm_id", "legal_hold", "s3_key", "s3_bucket", "s3_fingerprint"), UPDATES),
-    Table("documents_versions", ("document_id", "s3_key", "s3_bucket", "s3_fingerprint"), UPDATES),
-    Table("finance_invoices", ("client_id", "engagement_id", "status"), UPDATES),
-    Table("projects_projects", ("client_id", "contract_id", "status"), UPDATES),
-    Table("firm_membership", ("firm_id", "user_id")),
-)  # fmt: skip
+    Table.of(
+        "core_erasure_request",
+        "id firm_id status scope_type scope_entity_id execution_result audit_events",
+        *UPDATES,
+    ),
+    Table.of("clients_client", "id firm_id retainer_balance retainer_hours_balance", *UPDATES),
+    Table.of("clients_contact", "id client_id email", *UPDATES),
+    Table.of("clients_engagement", "id client_id status contract_id", *UPDATES),
+    Table.of("documents_documents", "id firm_id legal_hold s3_key s3_bucket s3_fingerprint", *UPDATES),
+    Table.of("documents_versions", "document_id s3_key s3_bucket s3_fingerprint", *UPDATES),
+    Table.of("finance_invoices", "client_id engagement_id status", *UPDATES),
+    Table.of("projects_projects", "client_id contract_id status", *UPDATES),
+    Table.of("firm_membership", "firm_id user_id"),
+)
+STARTED = "started"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """The request, as far as it decides."""
+class JournaledErasure:
+    """What the journal in the database says of a request over an entity."""
 
     id: int
-    firm_id: int
-    status: str
-    scope_type: str
-    entity_id: str
-    requested_by_id: int | None
-    approved_by_id: int | None
-    approved_at: Any
-
-    def subject(self) -> Subject:
-        """Give what is to be erased.
-
-        :raises OptionsError: when the request's scope is not one of the four, or names no id.
-        """
-        if self.scope_type not in SCOPES:
-            raise OptionsError("request_id", f"request {self.id} has the unknown scope {self.scope_type!r}")
-        if not (self.entity_id.isascii() and self.entity_id.isdigit()):
-            raise OptionsError("request_id", f"request {self.id} names no id of a {self.scope_type}")
-        return Subject(self.firm_id, self.scope_type, int(self.entity_id))
+    state: str
+    plan_sha256: str
 
 
 class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
@@ -95,107 +93,125 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
     def run(self, run: JobRun, options: ExecuteErasureRequestOptions) -> None:
         """Preview, then erase unless it is a dry run."""
         request, tenant = find_request(run, options.request_id)
+        begun = self._begun(run, tenant, request)
+        if request.status == RequestStatus.COMPLETED:
+            run.skip("the request is completed already: nothing to do")
+            # The run that completed it may have been killed before it could say so in the journal.
+            journal.catch_up(run)
+            return
+        require_approved(request, resumable=begun is not None)
+        entity = request.entity()
+        with erasure_selection(run):
+            # One snapshot: the rows that are counted, and shown to a person, are the rows that are selected.
+            with run.read(tenant, snapshot=True) as tx:
+                found = preview(run, tx, entity, search=True)
+            plan = self._shown(run, request, entity, found)
+            resumed = begun if begun is not None and self._resumes(begun) else None
+            run.accept(plan, expected=None if resumed else self._approved_plan)
+            if run.dry_run:
+                return
+            require_unblocked(found.counts.blockers)
+            approved = resumed.plan_sha256 if resumed else plan.sha256
+            execution = ErasureExecution(run, tenant, entity, found.covered, approved)
+            self._erase(run, tenant, request, execution, found, resumed=resumed is not None)
+
+    def _begun(self, run: JobRun, tenant: Tenant, request: ErasureRequest) -> JournaledErasure | None:
+        """Find what an earlier run has begun and not completed."""
         with run.read(tenant) as tx:
             entry = tx.one(
                 "journal_entry",
+                JournaledErasure,
                 firm_id=request.firm_id,
                 request_id=request.id,
                 scope_type=request.scope_type,
                 entity_id=request.entity_id.lstrip("0"),
             )
-        if request.status == "completed":
-            run.skip("the request is completed already: nothing to do")
-            journal.catch_up(run)
-            return
-        resumable = entry is not None and entry["state"] == "started"
-        require_approved(request, resumable=resumable)
-        subject = request.subject()
-        with run.temporary_tables(["create_erasure_selection"], "drop_erasure_selection"):
-            with run.read(tenant, snapshot=True) as tx:
-                covered = preview(run, tx, subject, search=True)
-            plan = plan_erasure(covered.found, firm_id=request.firm_id, subject=str(subject))
-            reasons = covered.mapped.reasons
-            self.approval_text = approval_text(
-                covered.found, plan, request_id=request.id, subject=str(subject), reasons=reasons
-            )
-            self.blockers = {name: rows for name, rows in covered.found.blockers.items() if rows}
-            run.note("blockers", ", ".join(f"{name}: {rows}" for name, rows in self.blockers.items()))
-            resumed = resumable and self._approved_plan in (
-                None,
-                f"sha256:{entry['plan_sha256']}" if entry else None,
-            )
-            run.accept(plan, expected=None if resumed else self._approved_plan)
-            if run.dry_run:
-                return
-            require_unblocked(covered.found.blockers)
-            approved = entry["plan_sha256"] if resumed and entry else plan.sha256
-            execution = Execution(run, tenant, subject, covered, approved)
-            self._execute(run, request, execution, covered, resumed=resumed)
+        return entry if entry is not None and entry.state == STARTED else None
 
-    def _execute(
+    def _resumes(self, begun: JournaledErasure) -> bool:
+        """Tell whether this run carries out what is left of a plan that was approved when an earlier run began it.
+
+        What is left has another hash than what was approved. A plan that was approved anew since is a new one.
+        """
+        return self._approved_plan in (None, f"sha256:{begun.plan_sha256}")
+
+    def _shown(
+        self, run: JobRun, request: ErasureRequest, entity: RequestedEntity, found: ErasurePreview
+    ) -> Plan:
+        """Plan, and lay out for the person who approves it what is planned and what forbids it."""
+        plan = plan_erasure(found.counts, firm_id=request.firm_id, subject=str(entity))
+        self.approval_text = approval_text(
+            found.counts,
+            plan,
+            request_id=request.id,
+            subject=str(entity),
+            reasons=found.covered.mapped.reasons,
+        )
+        self.blockers = {name: rows for name, rows in found.counts.blockers.items() if rows}
+        run.note("blockers", ", ".join(f"{name}: {rows}" for name, rows in self.blockers.items()))
+        return plan
+
+    def _erase(
         self,
         run: JobRun,
-        request: Request,
-        execution: Execution,
-        covered: Covered,
+        tenant: Tenant,
+        request: ErasureRequest,
+        execution: ErasureExecution,
+        found: ErasurePreview,
         *,
         resumed: bool,
     ) -> None:
-        tenant = run.tenants([request.firm_id])[0]
-        erasure_id = execution.begin(request.id, resumed=resumed)
+        def complete(tx: Transaction, searched: Searched) -> None:
+            result = certificate(run, tx, execution.erasure_id, found.covered.mapped, searched)
+            executed_at = self._complete(run, tx, request, execution, result)
+            # Before the commit: an erasure that the journal cannot take up would come back with the next backup.
+            entry = _journaled(request, execution.plan_sha256, executed_at)
+            journal.append(run.settings.erasure_journal, [entry])
+
+        execution.begin(request.id, resumed=resumed)
         try:
-            objects = execution.delete_objects(self._clients)
-            execution.erase_dependants()
-            searched = execution.search()
-            with run.write(tenant) as tx:
-                execution.hold(tx, request.id)
-                execution.erase_person(tx)
-                result = certificate(run, tx, erasure_id, covered, searched)
-                executed_at = self._complete(run, tx, request, erasure_id, result, execution.plan_sha256)
-                begun = _begun(request, execution.plan_sha256, executed_at)
-                journal.append(run.settings.erasure_journal, [begun])
+            execution.carry_out(self._clients, complete)
         except LeaseLostError:
+            # Another run has the request now: what this one thinks of it must not be written there.
             raise
         except Exception as error:
+            # What was found inside the last transaction is told only now, as that one was rolled back.
             if isinstance(error, RemainsError) and error.unreported:
                 execution.report(error.unreported)
             self._fail(run, tenant, request, str(translate(error, doing=self.command)))
             raise
         for table, rows in execution.counts.items():
             run.done(table, rows)
-        run.note("objects_deleted", objects)
+        run.note("objects_deleted", execution.objects_deleted)
         journal.catch_up(run)
 
     def _complete(
         self,
         run: JobRun,
-        tx: Any,
-        request: Request,
-        erasure_id: int,
+        tx: Transaction,
+        request: ErasureRequest,
+        execution: ErasureExecution,
         result: dict[str, Any],
-        plan_sha256: str,
     ) -> datetime:
         """Complete the request and the journal's entry; gives when."""
-        from psycopg.types.json import Jsonb
-
-        subject = request.subject()
+        entity = request.entity()
         if not tx.execute(
             "request_completed",
             request_id=request.id,
             firm_id=request.firm_id,
-            scope_type=subject.scope_type,
-            entity_id=subject.entity_id,
+            scope_type=entity.scope_type,
+            entity_id=entity.entity_id,
             result=Jsonb(result),
-            plan_sha256=plan_sha256,
+            plan_sha256=execution.plan_sha256,
             run_id=run.run_id,
             now=run.now,
         ):
             raise PlanChangedError(
-                f"the request is no longer about {subject}: its person's own rows were kept"
+                f"the request is no longer about {entity}: its person's own rows were kept"
             )
-        completed = tx.one("complete_erasure", erasure_id=erasure_id, result=Jsonb(result))
+        completed = tx.one("complete_erasure", erasure_id=execution.erasure_id, result=Jsonb(result))
         assert completed is not None
-        tx.execute("drop_approved_rows", erasure_id=erasure_id)
+        tx.execute("drop_approved_rows", erasure_id=execution.erasure_id)
         audit.record_run(
             tx,
             command=self.command,
@@ -207,53 +223,21 @@ class ExecuteErasureRequest(Job[ExecuteErasureRequestOptions]):
         executed_at: datetime = completed["completed_at"]
         return executed_at
 
-    def _fail(self, run: JobRun, tenant: Tenant, request: Request, message: str) -> None:
+    def _fail(self, run: JobRun, tenant: Tenant, request: ErasureRequest, message: str) -> None:
         with run.write(tenant) as tx:
             tx.execute(
                 "request_failed", request_id=request.id, firm_id=request.firm_id, error=message, now=run.now
             )
 
 
-def _begun(request: Request, plan_sha256: str, executed_at: datetime) -> Entry:
-    subject = request.subject()
-    return Entry(
-        request.firm_id, request.id, subject.scope_type, subject.entity_id, plan_sha256, executed_at, BEGUN
+def _journaled(request: ErasureRequest, plan_sha256: str, executed_at: datetime) -> JournalEntry:
+    entity = request.entity()
+    return JournalEntry(
+        request.firm_id,
+        request.id,
+        entity.scope_type,
+        entity.entity_id,
+        plan_sha256,
+        executed_at,
+        JournalState.BEGUN,
     )
-
-
-def find_request(run: JobRun, request_id: int) -> tuple[Request, Tenant]:
-    """Find a request and its firm, whatever the firm's status: a suspended firm's people have rights, too.
-
-    :raises OptionsError: when there is no such request.
-    """
-    for tenant in run.tenants(run.every_firm()):
-        with run.read(tenant) as tx:
-            request = tx.one(
-                "erasure_request", Request, request_id=request_id, firm_ids=list(tenant.firm_ids)
-            )
-        if request is not None:
-            return request, run.tenants([request.firm_id])[0]
-    raise OptionsError(
-        "request_id", f"request {request_id} does not exist", "Look up the id in core_erasure_request"
-    )
-
-
-def require_approved(request: Request, *, resumable: bool) -> None:
-    """Refuse a request that nobody else than the requester has approved.
-
-    :param resumable: an earlier run has begun to execute it.
-    :raises OptionsError: saying what is missing.
-    """
-    begun = resumable and request.status in ("executing", "failed")
-    if request.status != "approved" and not begun:
-        raise OptionsError(
-            "request_id", f"request {request.id} is {request.status}", "Only an approved request is executed"
-        )
-    if request.approved_by_id is None or request.approved_at is None:
-        raise OptionsError("request_id", f"request {request.id} does not say who approved it, and when")
-    if request.approved_by_id == request.requested_by_id:
-        raise OptionsError(
-            "request_id",
-            f"request {request.id} was approved by the person who made it",
-            "Somebody else must approve it",
-        )

@@ -5,251 +5,173 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.privacy.erasure.identifiers import addresses_in_text
-from cp_ops.privacy.erasure.plan import Findings, Kept, TableChanges, grouped_columns
-from cp_ops.privacy.erasure.search import FirmSearch, Spared
-from cp_ops.privacy.erasure.selection import Selection
-from cp_ops.privacy.erasure.treatment import treated_columns
-from cp_ops.privacy.personal_data import Erasure, load_map, read_catalogue
+from cp_ops.privacy.catalogue import read_catalogue
+from cp_ops.privacy.erasure.covered import CoveredRows, selected_tables
+from cp_ops.privacy.erasure.entity import ENTITY_TABLES, ScopeType
+from cp_ops.privacy.erasure.objects import StoredLocation
+from cp_ops.privacy.erasure.plan import (
+    FORBIDDEN_BY,
+    Blocker,
+    ColumnChange,
+    KeptColumn,
+    PreviewCounts,
+    TableChanges,
+    left_outside,
+)
+from cp_ops.privacy.erasure.search import FirmSearch
+from cp_ops.privacy.erasure.selection import ErasureSelection
+from cp_ops.privacy.personal_data import Erasure, load_map
 from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.firms import all_firm_ids
-from cp_ops.runtime.outbox import recipient_key
 from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Iterable
 
-    from psycopg import sql
-
-    from cp_ops.privacy.erasure.treatment import TreatedColumn
-    from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, PersonalDataMap
+    from cp_ops.privacy.erasure.covered import ColumnGroup
+    from cp_ops.privacy.erasure.entity import RequestedEntity
+    from cp_ops.privacy.personal_data import PersonalDataMap
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
 
-SCOPES = {
-    "contact": "clients_contact",
-    "account": "clients_client",
-    "document": "documents_documents",
-    "engagement": "clients_engagement",
-}
-"""Per scope of a request the table of its entity."""
-
 
 @dataclass(frozen=True)
-class Subject:
-    """What is to be erased."""
+class ErasurePreview:
+    """The covered rows, and what was counted in them."""
 
-    firm_id: int
-    scope_type: str
-    entity_id: int
-
-    def __str__(self) -> str:
-        return f"{self.scope_type}:{self.entity_id}"
+    covered: CoveredRows
+    counts: PreviewCounts
 
 
-@dataclass
-class Covered:
-    """Everything that the later steps need to know about the covered rows."""
-
-    mapped: PersonalDataMap
-    catalogue: Catalogue
-    selection: Selection
-    found: Findings
-    sizes: Mapping[tuple[str, str], int]
-    document_ids: list[int]
-    locations: list[dict[str, Any]]
-
-    @property
-    def mail_params(self) -> dict[str, list[str]]:
-        """What finds the outbox's mails to the person, and those that name the person's address."""
-        addresses = self.selection.identifiers.addresses
-        return {
-            "recipient_keys": sorted(recipient_key(address) for address in addresses),
-            **addresses_in_text(addresses).params,
-        }
-
-
-def preview(run: JobRun, tx: Transaction, subject: Subject, *, search: bool = False) -> Covered:
+def preview(run: JobRun, tx: Transaction, entity: RequestedEntity, *, search: bool = False) -> ErasurePreview:
     """Find out what the erasure covers, as of the transaction's snapshot.
 
     :param search: look also for addresses and numbers that the erasure would leave; each column of them is a blocker.
     :raises OptionsError: when the entity is not one of the request's firm.
     """
     mapped, catalogue = load_map(), read_catalogue(tx)
-    if tx.one(f"{subject.scope_type}_of_firm", entity_id=subject.entity_id, firm_id=subject.firm_id) is None:
+    _require_of_firm(tx, entity)
+    selection = ErasureSelection(tx, mapped, catalogue, entity.firm_id)
+    _select(run, tx, selection, entity)
+    sizes = {(row["table_name"], row["column_name"]): row["size"] for row in tx.rows("column_sizes")}
+    document_ids = [row["id"] for row in tx.rows("selected_documents")]
+    covered = CoveredRows(
+        mapped,
+        catalogue,
+        selection.firm_scope,
+        selection.identifiers,
+        sizes,
+        document_ids,
+        _locations(tx, entity, document_ids),
+    )
+    counts = PreviewCounts(
+        changes=list(_changes(tx, covered)),
+        kept=_kept(tx, mapped),
+        mails=tx.count("mails_to_forget", firm_id=entity.firm_id, **covered.mail_params),
+        objects=len(covered.locations),
+        blockers=_blockers(tx, entity, selection.subjects["client"])
+        | (_left_outside(tx, covered) if search else {}),
+    )
+    return ErasurePreview(covered, counts)
+
+
+def _require_of_firm(tx: Transaction, entity: RequestedEntity) -> None:
+    if tx.one(ENTITY_TABLES[entity.scope_type].of_firm, **_bound(entity)) is None:
         raise OptionsError(
             "request_id",
-            f"{subject} is not one of firm {subject.firm_id}'s, or is gone",
+            f"{entity} is not one of firm {entity.firm_id}'s, or is gone",
             "Correct or reject the request",
         )
-    selection = Selection(tx, mapped, catalogue, subject.firm_id)
-    ids = {subject.entity_id}
-    if subject.scope_type == "contact":
-        ids |= {row["id"] for row in tx.rows("same_address_contacts", **_entity(subject))}
-    selection.start(SCOPES[subject.scope_type], ids)
+
+
+def _bound(entity: RequestedEntity) -> dict[str, int]:
+    return {"entity_id": entity.entity_id, "firm_id": entity.firm_id}
+
+
+def _select(run: JobRun, tx: Transaction, selection: ErasureSelection, entity: RequestedEntity) -> None:
+    """Fill the selection: the entity, what its keys lead to, its people's accounts, what mentions them."""
+    ids = {entity.entity_id}
+    if entity.scope_type is ScopeType.CONTACT:
+        # One person may be a contact of several clients. Erased at one of them only, the person would still be there.
+        ids |= {row["id"] for row in tx.rows("same_address_contacts", **_bound(entity))}
+    selection.start(ENTITY_TABLES[entity.scope_type].table, ids)
     selection.close()
-    own = _own_accounts(run, tx, selection, subject.firm_id)
+    own = _own_accounts(run, tx, selection, entity.firm_id)
     if own:
         selection.erase_accounts(own)
         selection.close()
-    selection.mentions()
-    elsewhere = selection.accounts - own
-    run.skip("kept: the account is used elsewhere, too", len(elsewhere))
-    sizes = {(row["table_name"], row["column_name"]): row["size"] for row in tx.rows("column_sizes")}
-    document_ids = [row["id"] for row in tx.rows("selected_documents")]
-    locations = _locations(tx, subject, document_ids)
-    covered = Covered(
-        mapped, catalogue, selection, Findings((), (), 0, 0, {}), sizes, document_ids, locations
-    )
-    covered.found = Findings(
-        changes=_changes(tx, covered),
-        kept=_kept(tx, mapped),
-        mails=_mails(tx, covered, subject.firm_id),
-        objects=len(locations),
-        blockers=_blockers(tx, selection, subject) | (_left(tx, covered) if search else {}),
-    )
-    return covered
+    selection.select_mentions()
+    run.skip("kept: the account is used elsewhere, too", len(selection.accounts - own))
 
 
-def _entity(subject: Subject) -> dict[str, int]:
-    return {"entity_id": subject.entity_id, "firm_id": subject.firm_id}
-
-
-def _own_accounts(run: JobRun, tx: Transaction, selection: Selection, firm_id: int) -> set[int]:
-    """Find the accounts that only this person uses; asked as every firm where row-level security hides the others."""
+def _own_accounts(run: JobRun, tx: Transaction, selection: ErasureSelection, firm_id: int) -> set[int]:
+    """Find the accounts that only this person uses."""
     own = set(selection.accounts)
     if not own or not {"auth_user", "clients_portal_user"} <= set(selection.present):
         return set()
-    portals = sorted(selection.subjects["portal_user"])
-    firms: list[int | None] = [None]
-    if run.session.guarded:
-        firms = [*all_firm_ids(tx)]
-    for firm in firms:
-        if firm is not None:
-            tx.as_firm(firm)
-        rows = tx.rows("accounts_of_their_own", user_ids=sorted(own), portal_user_ids=portals)
-        own &= {row["id"] for row in rows}
-    if run.session.guarded:
-        tx.as_firm(firm_id)
+    bound = {"user_ids": sorted(own), "portal_user_ids": sorted(selection.subjects["portal_user"])}
+    if not run.session.guarded:
+        return own & _ids(tx.rows("accounts_of_their_own", **bound))
+    # Row-level security hides the other firms' memberships, and an account that is used there must stay. Every firm is
+    # asked in turn; the account is this person's only if none of them objects.
+    for firm in all_firm_ids(tx):
+        tx.as_firm(firm)
+        own &= _ids(tx.rows("accounts_of_their_own", **bound))
+    tx.as_firm(firm_id)
     return own
 
 
-def table_groups(
-    covered: Covered, table: str, vias: set[str]
-) -> list[tuple[tuple[str, ...], list[TreatedColumn]]]:
-    """Group a selected table's erasable columns by the keys through which they are erased."""
-    facts = covered.catalogue.tables[table]
-    erasable = covered.mapped.erasable(table, facts)
-    groups = grouped_columns(
-        {name: column.whose for name, column in erasable.items()}, vias, covered.mapped.passing(table)
+def _ids(rows: Iterable[dict[str, int]]) -> set[int]:
+    return {row["id"] for row in rows}
+
+
+def _locations(tx: Transaction, entity: RequestedEntity, document_ids: list[int]) -> list[StoredLocation]:
+    if not document_ids:
+        return []
+    return tx.rows("object_locations", StoredLocation, firm_id=entity.firm_id, document_ids=document_ids)
+
+
+def _changes(tx: Transaction, covered: CoveredRows) -> Iterable[TableChanges]:
+    for table, vias in selected_tables(tx).items():
+        for group in covered.groups(table, vias):
+            change = _counted(tx, table, group)
+            # What an earlier run has erased already is not planned again.
+            if change.rows:
+                yield change
+
+
+def _counted(tx: Transaction, table: str, group: ColumnGroup) -> TableChanges:
+    query = template("privacy/erasure/count_changes", counts=group.counts(), **group.places())
+    (row,) = tx.rows(ComposedStatement(f"counting {table}", query), vias=list(group.vias))
+    columns = tuple(
+        ColumnChange(column.name, column.treatment, column.why, row[group.alias(position)])
+        for position, column in enumerate(group.columns)
     )
+    return TableChanges(table, group.vias, row["rows"], row["digest"], columns)
+
+
+def _kept(tx: Transaction, mapped: PersonalDataMap) -> list[KeptColumn]:
     return [
-        (allowed, treated_columns(facts, {name: erasable[name] for name in names}, covered.sizes))
-        for allowed, names in groups.items()
-    ]
-
-
-def spared(tx: Transaction, covered: Covered, tables: Container[str]) -> Spared:
-    """Give the values of these tables that the erasure takes away."""
-    return {
-        table: {
-            column.name: list(allowed)
-            for allowed, columns in table_groups(covered, table, vias)
-            for column in columns
-        }
-        for table, vias in selected(tx).items()
-        if table in tables
-    }
-
-
-def selected(tx: Transaction) -> dict[str, set[str]]:
-    """Give per selected table the keys through which its rows were reached."""
-    tables: dict[str, set[str]] = {}
-    for row in tx.rows("selected_tables"):
-        tables.setdefault(row["table_name"], set()).add(row["via"])
-    return tables
-
-
-def differs(columns: list[TreatedColumn], table: CatalogueTable) -> sql.Composable:
-    """Tell whether any of the columns still holds something."""
-    from psycopg import sql
-
-    return sql.SQL(" OR ").join(column.differs(table) for column in columns)
-
-
-def places(table: CatalogueTable) -> dict[str, sql.Composable]:
-    """Give what every template about one table's selected rows needs."""
-    from psycopg import sql
-
-    return {
-        "table": sql.Identifier(table.name),
-        "table_name": sql.Literal(table.name),
-        "key": sql.Identifier(table.primary_key),
-        "key_type": sql.SQL(table.columns[table.primary_key]),
-    }
-
-
-def _changes(tx: Transaction, covered: Covered) -> list[TableChanges]:
-    from psycopg import sql
-
-    changes: list[TableChanges] = []
-    for table, vias in selected(tx).items():
-        facts = covered.catalogue.tables[table]
-        for allowed, columns in table_groups(covered, table, vias):
-            counts = sql.SQL(", ").join(
-                sql.SQL("count(*) FILTER (WHERE {}) AS {}").format(
-                    column.differs(facts), sql.Identifier(f"column_{position}")
-                )
-                for position, column in enumerate(columns)
-            )
-            query = template(
-                "privacy/erasure/count_changes",
-                counts=counts,
-                differs=differs(columns, facts),
-                **places(facts),
-            )
-            (row,) = tx.rows(ComposedStatement(f"counting {table}", query), vias=list(allowed))
-            if row["rows"]:
-                held = tuple(
-                    (column.name, column.treatment, column.why, row[f"column_{position}"])
-                    for position, column in enumerate(columns)
-                )
-                changes.append(TableChanges(table, allowed, row["rows"], row["digest"], held))
-    return changes
-
-
-def _kept(tx: Transaction, mapped: PersonalDataMap) -> list[Kept]:
-    return [
-        Kept(row["table_name"], name, column.why, row["rows"])
+        KeptColumn(row["table_name"], name, column.why, row["rows"])
         for row in tx.rows("selected_rows")
         for name, column in mapped.tables[row["table_name"]].columns.items()
         if column.erasure is Erasure.KEEP
     ]
 
 
-def _mails(tx: Transaction, covered: Covered, firm_id: int) -> int:
-    row = tx.one("mails_to_forget", firm_id=firm_id, **covered.mail_params)
-    return int(row["rows"]) if row else 0
+def _blockers(tx: Transaction, entity: RequestedEntity, client_ids: set[int]) -> dict[str, int]:
+    held = tx.count("legal_holds", firm_id=entity.firm_id)
+    rows: list[dict[str, Any]] = []
+    if entity.scope_type is ScopeType.ACCOUNT:
+        rows = tx.rows("client_blockers", client_ids=sorted(client_ids), firm_id=entity.firm_id)
+    elif entity.scope_type is ScopeType.ENGAGEMENT:
+        rows = tx.rows("engagement_blockers", **_bound(entity))
+    counted = {row["blocker"]: row["rows"] for row in rows}
+    others = FORBIDDEN_BY.get(entity.scope_type, ())
+    return {Blocker.LEGAL_HOLD: held} | {blocker: counted[blocker] for blocker in others}
 
 
-def _locations(tx: Transaction, subject: Subject, document_ids: list[int]) -> list[dict[str, Any]]:
-    if not document_ids:
-        return []
-    return tx.rows("object_locations", firm_id=subject.firm_id, document_ids=document_ids)
-
-
-def _left(tx: Transaction, covered: Covered) -> dict[str, int]:
+def _left_outside(tx: Transaction, covered: CoveredRows) -> dict[str, int]:
     """Find where an address or a number would be left: an erasure that was begun could not be completed."""
-    search = FirmSearch(covered.mapped, covered.catalogue, covered.selection)
-    found = search.everywhere(tx, spared(tx, covered, covered.mapped.tables))
-    return {f"address or number left in {hit.table}.{hit.column}": hit.rows for hit in found.remains}
-
-
-def _blockers(tx: Transaction, selection: Selection, subject: Subject) -> dict[str, int]:
-    rows = [{"blocker": "legal hold", **(tx.one("legal_holds", firm_id=subject.firm_id) or {"rows": 0})}]
-    if subject.scope_type == "account":
-        client_ids = sorted(selection.subjects["client"])
-        rows += tx.rows("client_blockers", client_ids=client_ids, firm_id=subject.firm_id)
-    elif subject.scope_type == "engagement":
-        rows += tx.rows("engagement_blockers", **_entity(subject))
-    return {row["blocker"]: row["rows"] for row in rows}
+    found = FirmSearch(covered).everywhere(tx, covered.spared(tx, covered.mapped.tables))
+    return {left_outside(hit.table, hit.column): hit.rows for hit in found.remains}

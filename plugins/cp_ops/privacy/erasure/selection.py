@@ -1,37 +1,48 @@
-"""Which rows an erasure covers: from the request's entity along the keys of the personal-data map, within one firm."""
+"""The selection: the temporary table that holds which rows an erasure covers, within one firm. The rules are in `reach`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.privacy.erasure.identifiers import (
-    ADDRESS,
-    NAME,
-    PHONE,
-    Identifiers,
-    addresses_in_text,
-    numbers_in_text,
+from psycopg import sql
+
+from cp_ops.privacy.erasure.identifiers import Identifiers
+from cp_ops.privacy.erasure.needles import addresses_in_text, any_within, numbers_in_text
+from cp_ops.privacy.erasure.reach import (
+    WHOLE,
+    followed_to_parts,
+    identifying_columns,
+    keys_to_rows,
+    mentioning_columns,
+    onward_keys,
 )
-from cp_ops.privacy.personal_data import EMAIL, Erasure, Export, Role
+from cp_ops.privacy.firm_scope import rows_of_the_firm
+from cp_ops.privacy.personal_data import EMAIL
 from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-    from psycopg import sql
-
-    from cp_ops.privacy.personal_data import Catalogue, CatalogueTable, MappedTable, PersonalDataMap
+    from cp_ops.privacy.catalogue import Catalogue
+    from cp_ops.privacy.erasure.reach import KeyToRows
+    from cp_ops.privacy.personal_data import PersonalDataMap
     from cp_ops.runtime.database import Transaction
+    from cp_ops.runtime.job import JobRun
 
-WHOLE = ""
-"""The `via` of a row that is covered as a whole."""
+Condition = tuple[sql.Composable, dict[str, Any]]
+"""Which rows of a table, which the statement calls ``line``; and the values that it binds."""
 
 
-class Selection:
+def erasure_selection(run: JobRun) -> AbstractContextManager[None]:
+    """Keep the temporary table ``erasure_selection``, also in a dry run."""
+    return run.temporary_tables(["create_erasure_selection"], "drop_erasure_selection")
+
+
+class ErasureSelection:
     """Fills the temporary table ``erasure_selection``.
 
     :param firm_id: the request's firm; rows of others are never selected, whatever points at them.
-    :param own_accounts: tells which accounts belong to nobody else and may be erased; gets (user, portal user ids).
     """
 
     def __init__(
@@ -45,7 +56,10 @@ class Selection:
         self._map = mapped
         self._catalogue = catalogue
         self.present = mapped.present(catalogue)
-        self._firm_id = firm_id
+        # A key that leads to a row vouches for it, so a row of no firm may be the firm's. An address or a text that
+        # happens to be the same vouches for nothing: there the row itself must name the firm.
+        self.firm_scope = rows_of_the_firm(catalogue, firm_id, strict=False)
+        self._strict_scope = rows_of_the_firm(catalogue, firm_id, strict=True)
         self.subjects: dict[str, set[int]] = {subject: set() for subject in mapped.subjects}
         self.identifiers = Identifiers()
         self.accounts: set[int] = set()
@@ -54,12 +68,9 @@ class Selection:
 
     def start(self, table: str, ids: Iterable[int]) -> None:
         """Select the request's entity."""
-        from psycopg import sql
-
         key = self._catalogue.tables[table].primary_key
-        self._select(
-            table, WHOLE, sql.SQL("line.{} = ANY(%(ids)s)").format(sql.Identifier(key)), ids=sorted(ids)
-        )
+        condition = sql.SQL("line.{} = ANY(%(ids)s)").format(sql.Identifier(key))
+        self._select(table, WHOLE, (condition, {"ids": sorted(ids)}))
 
     def erase_accounts(self, user_ids: Iterable[int]) -> None:
         """Cover these accounts as a whole."""
@@ -72,202 +83,132 @@ class Selection:
         while grown:
             grown = self._learn()
             for table in self.present:
-                for via, condition, params in self._conditions(table):
-                    grown |= self._select(table, via, condition, **params)
+                for via, condition in self._conditions(table):
+                    grown |= self._select(table, via, condition)
 
-    def mentions(self) -> None:
-        """Select, once nothing leads any further, the rows whose content is searched: the map's `mentions`."""
-        from psycopg import sql
+    def select_mentions(self) -> None:
+        """Select the rows whose content mentions the person, once nothing leads any further.
 
+        It comes last, as such a row is somebody else's: nothing is learned from it, and no key is followed from it.
+        """
         known = (addresses_in_text(self.identifiers.addresses), numbers_in_text(self.identifiers.phones))
-        looked_for = [needles for needles in known if needles.patterns]
+        params = {name: values for needles in known for name, values in needles.params.items()}
         for table, (entry, _) in self.present.items():
-            scope = self.firm_scope(table, strict=True)
-            for column, treated in entry.columns.items():
-                if treated.mentions and looked_for and scope is not None:
-                    mentioned = sql.SQL(" OR ").join(needles.within(column) for needles in looked_for)
-                    params = {name: value for needles in looked_for for name, value in needles.params.items()}
-                    self._select(table, column, sql.SQL("({}) AND {}").format(mentioned, scope), **params)
+            scope = self._strict_scope.condition(table)
+            for column in mentioning_columns(entry):
+                mentioned = any_within(column, known)
+                if mentioned is not None and scope is not None:
+                    self._select(table, column, (sql.SQL("{} AND {}").format(mentioned, scope), params))
 
-    def _select(self, table: str, via: str, condition: sql.Composable, **params: Any) -> bool:
-        from psycopg import sql
-
-        found = self._tx.execute(
-            ComposedStatement(
-                f"selecting rows of {table}",
-                template(
-                    "privacy/erasure/select_rows",
-                    table=sql.Identifier(table),
-                    table_name=sql.Literal(table),
-                    key=sql.Identifier(self._catalogue.tables[table].primary_key),
-                    via=sql.Literal(via),
-                    condition=condition,
-                ),
-            ),
-            **params,
+    def _select(self, table: str, via: str, condition: Condition) -> bool:
+        rows, params = condition
+        query = template(
+            "privacy/erasure/select_rows",
+            table=sql.Identifier(table),
+            table_name=sql.Literal(table),
+            key=sql.Identifier(self._catalogue.tables[table].primary_key),
+            via=sql.Literal(via),
+            condition=rows,
         )
+        found = self._tx.execute(ComposedStatement(f"selecting rows of {table}", query), **params)
         if found:
             self._selected.setdefault(table, set()).add(via)
         return found > 0
 
     def _learn(self) -> bool:
-        """Read the selected persons' own rows: their ids, keys that lead on, identifiers."""
-        before = (sum(map(len, self.subjects.values())), len(self.identifiers.addresses), len(self.accounts))
+        """Read the selected persons' own rows; tells whether anything new came of it."""
+        before = self._known()
         for subject, table in self._map.subjects.items():
-            vias = {via for via in self._selected.get(table, ()) if via not in self._map.passing(table)}
             if table in self.present:
-                self._learn_from(subject, table, vias & {WHOLE})
-                self._learn_from(subject, table, vias - {WHOLE})
-        after = (sum(map(len, self.subjects.values())), len(self.identifiers.addresses), len(self.accounts))
-        return after != before
+                # A row that is not the person's for sure must teach nothing: its names and keys may be another's.
+                vias = self._selected.get(table, set()) - self._map.passing(table)
+                self._learn_from(subject, table, vias & {WHOLE}, whole=True)
+                self._learn_from(subject, table, vias - {WHOLE}, whole=False)
+        return self._known() != before
 
-    def _learn_from(self, subject: str, table: str, vias: set[str]) -> None:
-        """Read the persons of a table.
+    def _known(self) -> tuple[int, int, int]:
+        # What leads to further rows. Names and numbers do not: they are searched for at the end.
+        ids = sum(map(len, self.subjects.values()))
+        return ids, len(self.identifiers.addresses), len(self.accounts)
 
-        From a row that is covered as a whole every key leads on: from a client to the prospect that it was. From one that
-        only bears a person's address only those lead on that are this person's for sure: a prospect's lead may be a
-        colleague of its contact.
+    def _learn_from(self, subject: str, table: str, vias: set[str], *, whole: bool) -> None:
+        """Read the persons of a table: their ids, the keys that lead on, what identifies them.
+
+        :param vias: the ways by which their rows were reached.
         """
-        from psycopg import sql
-
         if not vias:
             return
         entry, facts = self.present[table]
-        onward = {
-            column: key.names
-            for column, key in entry.keys.items()
-            if key.role is Role.ABOUT
-            and key.names != EMAIL
-            and column != facts.primary_key
-            and (vias == {WHOLE} or key.export is not Export.NONE)
-        }
-        telling = [
-            column
-            for column, treated in entry.columns.items()
-            if treated.erasure is not Erasure.KEEP
-            and (ADDRESS.search(column) or PHONE.search(column) or NAME.match(column))
-        ]
-        columns = [facts.primary_key, *onward, *telling]
-        rows = self._tx.rows(
-            ComposedStatement(
-                f"reading persons of {table}",
-                template(
-                    "privacy/erasure/rows_of_subject",
-                    columns=sql.SQL(", ").join(
-                        sql.SQL("line.{}").format(sql.Identifier(name)) for name in columns
-                    ),
-                    table=sql.Identifier(table),
-                    table_name=sql.Literal(table),
-                    key=sql.Identifier(facts.primary_key),
-                    key_type=sql.SQL(facts.columns[facts.primary_key]),
-                ),
-            ),
-            vias=sorted(vias),
-        )
-        for row in rows:
+        onward = onward_keys(entry, facts.primary_key, whole=whole)
+        identifying = identifying_columns(entry)
+        for row in self._rows_of_subject(table, [facts.primary_key, *onward, *identifying], vias):
             self.subjects[subject].add(row[facts.primary_key])
-            self.identifiers.learn({name: row[name] for name in telling})
+            self.identifiers.learn({name: row[name] for name in identifying})
             for column, names in onward.items():
-                if row[column] is None:
-                    continue
-                if names == "user":
-                    self.accounts.add(row[column])
-                else:
-                    self.subjects[names].add(row[column])
-                    self._pointed_at[names].add(row[column])
+                if row[column] is not None:
+                    self._lead_on(names, row[column])
 
-    def _conditions(self, table: str) -> Iterator[tuple[str, sql.Composable, dict[str, Any]]]:
-        from psycopg import sql
+    def _rows_of_subject(self, table: str, columns: Iterable[str], vias: set[str]) -> list[dict[str, Any]]:
+        facts = self._catalogue.tables[table]
+        query = template(
+            "privacy/erasure/rows_of_subject",
+            columns=sql.SQL(", ").join(sql.SQL("line.{}").format(sql.Identifier(name)) for name in columns),
+            table=sql.Identifier(table),
+            table_name=sql.Literal(table),
+            key=sql.Identifier(facts.primary_key),
+            key_type=sql.SQL(facts.columns[facts.primary_key]),
+        )
+        return self._tx.rows(ComposedStatement(f"reading persons of {table}", query), vias=sorted(vias))
 
+    def _lead_on(self, names: str, key: int) -> None:
+        # An account may be used elsewhere, too. It is only noted here; whether it is erased is decided outside.
+        if names == "user":
+            self.accounts.add(key)
+        else:
+            self.subjects[names].add(key)
+            self._pointed_at[names].add(key)
+
+    def _conditions(self, table: str) -> Iterator[tuple[str, Condition]]:
+        """Give the conditions under which rows of a table are covered, each with the way of these rows."""
         entry, facts = self.present[table]
-        for column, key in entry.keys.items():
-            if key.role is Role.AUTHOR:
-                continue
-            name = sql.SQL("line.{}").format(sql.Identifier(column))
-            if key.names == EMAIL:
-                scope = self.firm_scope(table, strict=True)
-                if scope is not None and self.identifiers.addresses:
-                    addresses = sorted(self.identifiers.addresses)
-                    condition = sql.SQL("lower({}) = ANY(%(values)s) AND {}").format(name, scope)
-                    yield column, condition, {"values": addresses}
-            elif ids := (self._pointed_at if column == facts.primary_key else self.subjects)[key.names]:
-                whole = key.role is Role.BELONGS or column == facts.primary_key
-                yield (
-                    WHOLE if whole else column,
-                    sql.SQL("{} = ANY(%(values)s) AND {}").format(name, self._own_scope(table)),
-                    {"values": sorted(ids)},
-                )
-        yield from self._of_parents(table, entry, facts)
-
-    def _of_parents(
-        self, table: str, entry: MappedTable, facts: CatalogueTable
-    ) -> Iterator[tuple[str, sql.Composable, dict[str, Any]]]:
-        """Follow a parent; a part that names its own person follows only a parent that is covered as a whole."""
-        from psycopg import sql
-
-        del facts
-        names_somebody = any(key.role is Role.ABOUT for key in entry.keys.values())
+        for key in keys_to_rows(entry, facts.primary_key):
+            condition = self._by_address(table, key.column) if key.names == EMAIL else self._by_id(table, key)
+            if condition is not None:
+                yield key.via, condition
         for column, parent in entry.parents.items():
-            vias = self._selected.get(parent.table, set())
-            passing = self._map.passing(parent.table)
-            followed = [via for via in vias if via == WHOLE or not (names_somebody or via in passing)]
+            followed = followed_to_parts(
+                self._selected.get(parent.table, ()), entry, self._map.passing(parent.table)
+            )
             if followed:
-                kind = self._catalogue.tables[table].columns[column]
-                yield (
-                    WHOLE,
-                    sql.SQL(
-                        "line.{} IN (SELECT row_id::{} FROM erasure_selection WHERE table_name = {} AND via = ANY(%(vias)s))"
-                        " AND {}"
-                    ).format(
-                        sql.Identifier(column),
-                        sql.SQL(kind),
-                        sql.Literal(parent.table),
-                        self._own_scope(table),
-                    ),
-                    {"vias": sorted(followed)},
-                )
+                yield WHOLE, self._of_parent(table, column, parent.table, followed)
+
+    def _by_address(self, table: str, column: str) -> Condition | None:
+        scope = self._strict_scope.condition(table)
+        if scope is None or not self.identifiers.addresses:
+            return None
+        condition = sql.SQL("lower(line.{}) = ANY(%(values)s) AND {}").format(sql.Identifier(column), scope)
+        return condition, {"values": sorted(self.identifiers.addresses)}
+
+    def _by_id(self, table: str, key: KeyToRows) -> Condition | None:
+        known: Mapping[str, set[int]] = self._pointed_at if key.is_own else self.subjects
+        if not known[key.names]:
+            return None
+        condition = sql.SQL("line.{} = ANY(%(values)s) AND {}").format(
+            sql.Identifier(key.column), self._own_scope(table)
+        )
+        return condition, {"values": sorted(known[key.names])}
+
+    def _of_parent(self, table: str, column: str, parent: str, vias: list[str]) -> Condition:
+        condition = sql.SQL(
+            "line.{} IN (SELECT row_id::{} FROM erasure_selection WHERE table_name = {} AND via = ANY(%(vias)s)) AND {}"
+        ).format(
+            sql.Identifier(column),
+            sql.SQL(self._catalogue.tables[table].columns[column]),
+            sql.Literal(parent),
+            self._own_scope(table),
+        )
+        return condition, {"vias": vias}
 
     def _own_scope(self, table: str) -> sql.Composable:
-        from psycopg import sql
-
-        return self.firm_scope(table, strict=False) or sql.SQL("true")
-
-    def firm_scope(
-        self, table: str, *, strict: bool, seen: frozenset[str] = frozenset()
-    ) -> sql.Composable | None:
-        """Compose the condition that a row is the firm's; None when the table does not tell.
-
-        :param strict: a row whose nullable firm_id is empty is nobody's; else it follows its key.
-        """
-        from psycopg import sql
-
-        facts = self._catalogue.tables[table]
-        if "firm_id" in facts.columns:
-            own = sql.SQL("line.firm_id = {}").format(sql.Literal(self._firm_id))
-            if strict or "firm_id" in facts.required:
-                return own
-            return sql.SQL("({} OR line.firm_id IS NULL)").format(own)
-        for column, parent in self._routes(table, seen):
-            inner = self.firm_scope(parent, strict=strict, seen=seen | {table})
-            if inner is not None:
-                return sql.SQL("line.{} IN (SELECT line.{} FROM {} AS line WHERE {})").format(
-                    sql.Identifier(column),
-                    sql.Identifier(self._catalogue.tables[parent].primary_key),
-                    sql.Identifier(parent),
-                    inner,
-                )
-        return None
-
-    def _routes(self, table: str, seen: frozenset[str]) -> list[tuple[str, str]]:
-        """Give the foreign keys that lead to the firm: never over an account, which may be in several; required first."""
-        required = self._catalogue.tables[table].required
-        return sorted(
-            (
-                (key.column, key.references)
-                for key in self._catalogue.foreign_keys
-                if key.table == table
-                and key.references not in {"auth_user", "firm_firm", table, *seen}
-                and key.references in self._catalogue.tables
-            ),
-            key=lambda route: (route[0] not in required, route),
-        )
+        # A table from which no key leads to a firm, such as `auth_user`: only the key that led here speaks for the row.
+        return self.firm_scope.condition(table) or sql.SQL("true")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 from cp_ops.privacy.personal_data import Erasure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from psycopg import sql
-
-    from cp_ops.privacy.personal_data import CatalogueTable, Column
+    from cp_ops.privacy.catalogue import CatalogueTable
+    from cp_ops.privacy.personal_data import PersonalColumn
 
 TEXT = frozenset({"text", "character varying", "character"})
 JSON = frozenset({"jsonb", "json"})
@@ -48,8 +49,8 @@ class TreatedColumn:
 
     def stand_in(self, table: CatalogueTable) -> sql.Composable:
         """Give the value that replaces the column's."""
-        from psycopg import sql
-
+        # It hangs on the row's own key: unique where the column must be, and the same in a second run, which then finds
+        # nothing left to do.
         key = sql.SQL("line.{}").format(sql.Identifier(table.primary_key))
         kind = sql.SQL(self.type)
         if self.type == "uuid" and (self.required or self.treatment is Erasure.PSEUDONYMISE):
@@ -58,8 +59,10 @@ class TreatedColumn:
             )
         if self.type in TEXT:
             text = self._text(key) if self.treatment is Erasure.PSEUDONYMISE else self._empty_text()
+            # A stand-in that the column is too short for would fail its batch, and with it the erasure.
             return sql.SQL("left({}, {})::{}").format(text, sql.Literal(self.size or 10_000), kind)
         if self.type in JSON:
+            # A list stays a list, as the application goes through it.
             return sql.SQL(
                 "CASE WHEN {column} IS NULL THEN NULL WHEN jsonb_typeof({column}::jsonb) = 'array' THEN '[]' ELSE '{{}}'"
                 " END::{kind}"
@@ -72,17 +75,14 @@ class TreatedColumn:
 
     def differs(self, table: CatalogueTable) -> sql.Composable:
         """Tell whether the column still holds something to erase; what is empty holds nothing."""
-        from psycopg import sql
-
         column = _column(self.name)
+        # As text, since json and some other types have no equality.
         changed = sql.SQL("{}::text IS DISTINCT FROM ({})::text").format(column, self.stand_in(table))
         if self.type in TEXT:
             return sql.SQL("({} <> '' AND {})").format(column, changed)
         return sql.SQL("({} IS NOT NULL AND {})").format(column, changed)
 
     def _text(self, key: sql.Composable) -> sql.Composable:
-        from psycopg import sql
-
         if "email" in self.name or self.name.endswith("_address"):
             return sql.SQL("'erased-' || {} || {}").format(key, sql.Literal(f"@{MAIL_DOMAIN}"))
         if self.name.endswith("name") and self.name != "username":
@@ -90,13 +90,11 @@ class TreatedColumn:
         return sql.SQL("'erased-' || {}").format(key)
 
     def _empty_text(self) -> sql.Composable:
-        from psycopg import sql
-
         return sql.SQL("''") if self.required else sql.SQL("NULL::text")
 
 
 def treated_columns(
-    table: CatalogueTable, columns: Mapping[str, Column], sizes: Mapping[tuple[str, str], int]
+    table: CatalogueTable, columns: Mapping[str, PersonalColumn], sizes: Mapping[tuple[str, str], int]
 ) -> list[TreatedColumn]:
     """Describe a table's erasable columns as the connected database has them."""
     return [
@@ -113,6 +111,4 @@ def treated_columns(
 
 
 def _column(name: str) -> sql.Composable:
-    from psycopg import sql
-
     return sql.SQL("line.{}").format(sql.Identifier(name))

@@ -18,11 +18,12 @@ from cp_ops.runtime.statements import ComposedStatement, part, template
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.export.archive import ArchiveWriter
     from cp_ops.privacy.export.extract import TableExtract
     from cp_ops.privacy.export.firm_by_firm import FirmByFirm
     from cp_ops.privacy.export.person import Person
-    from cp_ops.privacy.personal_data import Catalogue, PersonalDataMap
+    from cp_ops.privacy.personal_data import PersonalDataMap
     from cp_ops.runtime.database import Line, Transaction
     from cp_ops.runtime.job import JobRun
 

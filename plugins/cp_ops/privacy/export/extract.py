@@ -12,7 +12,7 @@ from cp_ops.runtime.statements import template
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cp_ops.privacy.personal_data import CatalogueTable
+    from cp_ops.privacy.catalogue import CatalogueTable
 
 NEVER_FORMULAS = frozenset(
     {

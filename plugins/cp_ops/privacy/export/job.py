@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
+from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.export.archive import ArchiveWriter, Ending, sha256_of, verify
 from cp_ops.privacy.export.contents import Collector
 from cp_ops.privacy.export.destination import destination
@@ -16,7 +17,7 @@ from cp_ops.privacy.export.firm_by_firm import FirmByFirm
 from cp_ops.privacy.export.options import ExportUserDataOptions
 from cp_ops.privacy.export.person import find_person
 from cp_ops.privacy.export.plan import plan_export
-from cp_ops.privacy.personal_data import load_map, read_catalogue
+from cp_ops.privacy.personal_data import load_map
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.preflight import Table
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from cp_ops.privacy.export.extract import TableExtract
-from cp_ops.privacy.personal_data import EMAIL, Catalogue, CatalogueTable, Export, MappedTable, Role
+from cp_ops.privacy.firm_scope import rows_of_a_persons_firms
+from cp_ops.privacy.personal_data import EMAIL, Export, MappedTable, Role
 from cp_ops.runtime.statements import template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from cp_ops.privacy.catalogue import Catalogue, CatalogueTable
     from cp_ops.privacy.export.person import Person
 
 SECRET_NAME = re.compile(
@@ -36,6 +38,7 @@ class Selector:
         by_address: Mapping[tuple[str, str], list[int]],
     ) -> None:
         self._present = present
+        self._firm_scope = rows_of_a_persons_firms(present)
         self._person = person
         self._by_address = by_address
         self._unmapped = {
@@ -125,7 +128,7 @@ class Selector:
 
     def by_address(self, name: str, column: str) -> sql.Composed | None:
         """Compose the search of a table by address; None when the table does not tell whose firm a row is."""
-        scope = self._scope(name)
+        scope = self._firm_scope.condition(name)
         if scope is None:
             return None
         return template(
@@ -140,30 +143,6 @@ class Selector:
         """Tell whether the search by address looks at rows that row-level security hides."""
         entry, table = self._present[name]
         return table.guarded or any(self.scope_is_guarded(parent.table) for parent in entry.parents.values())
-
-    def _scope(self, name: str) -> sql.Composable | None:
-        from psycopg import sql
-
-        entry, table = self._present[name]
-        if "firm_id" in table.columns:
-            return sql.SQL("{} = ANY(%(firm_ids)s::bigint[])").format(_column("firm_id"))
-        for column, parent in self._routes(entry):
-            inner = self._scope(parent)
-            if inner is not None:
-                return sql.SQL("{} IN (SELECT {} FROM {} AS line WHERE {})").format(
-                    _column(column),
-                    _column(self._present[parent][1].primary_key),
-                    sql.Identifier(parent),
-                    inner,
-                )
-        return None
-
-    def _routes(self, entry: MappedTable) -> Iterator[tuple[str, str]]:
-        for column, parent in entry.parents.items():
-            yield column, parent.table
-        for column, key in entry.keys.items():
-            if key.names == "client" and "clients_client" in self._present:
-                yield column, "clients_client"
 
 
 def _whose(entry: MappedTable, table: CatalogueTable, column: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from cp_ops.privacy.webhook_cleanup.providers import PROVIDERS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cp_ops.privacy.personal_data import Catalogue, ForeignKey
+    from cp_ops.privacy.catalogue import Catalogue, ForeignKey
     from cp_ops.privacy.retention.covered_tables import CoveredTable
     from cp_ops.privacy.retention.policies import AppliedPolicy
     from cp_ops.privacy.retention.rows import CoveredRows

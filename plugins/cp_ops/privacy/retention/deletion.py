@@ -10,7 +10,7 @@ from cp_ops.privacy.retention.covered_tables import descend
 from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
-    from cp_ops.privacy.personal_data import Catalogue
+    from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.retention.covered_tables import Child, CoveredTable
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.personal_data import read_catalogue
+from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.retention.coverage import covered_rows
 from cp_ops.privacy.retention.covered_tables import COVERED_TABLES
 from cp_ops.privacy.retention.execution import PolicyExecution

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from cp_ops.privacy.personal_data import Catalogue
+    from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.retention.covered_tables import CoveredTable
     from cp_ops.privacy.retention.policies import AppliedPolicy
     from cp_ops.runtime.database import Tenant, Transaction

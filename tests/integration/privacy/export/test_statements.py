@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.export.person import Person
 from cp_ops.privacy.export.selection import Selector
-from cp_ops.privacy.personal_data import EMAIL, load_map, read_catalogue
+from cp_ops.privacy.personal_data import EMAIL, load_map
 from cp_ops.runtime.database import Transaction
 from cp_ops.runtime.outcome import Outcome
 from tests.integration.privacy.prepared import prepare

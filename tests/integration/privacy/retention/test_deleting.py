@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cp_ops.privacy.personal_data import read_catalogue
+from cp_ops.privacy.catalogue import read_catalogue
 from cp_ops.privacy.retention.coverage import unknown_references
 from cp_ops.privacy.retention.covered_tables import COVERED_TABLES, descend
 from cp_ops.runtime.database import Transaction

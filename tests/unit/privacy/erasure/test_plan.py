@@ -6,11 +6,13 @@ import dataclasses
 
 import pytest
 
-from cp_ops.privacy.erasure.identifiers import Identifiers, addresses_in_text
+from cp_ops.privacy.erasure.identifiers import Identifiers
+from cp_ops.privacy.erasure.needles import addresses_in_text
 from cp_ops.privacy.erasure.plan import (
+    ColumnChange,
     ErasureBlockedError,
-    Findings,
-    Kept,
+    KeptColumn,
+    PreviewCounts,
     TableChanges,
     approval_text,
     grouped_columns,
@@ -20,11 +22,11 @@ from cp_ops.privacy.erasure.plan import (
 from cp_ops.privacy.personal_data import Erasure
 
 CHANGE = TableChanges(
-    "clients_contact", ("",), 1, "d1", (("email", Erasure.PSEUDONYMISE, "identity", 1), ("notes", Erasure.ERASE, "free_text", 0))
+    "clients_contact", ("",), 1, "d1", (ColumnChange("email", Erasure.PSEUDONYMISE, "identity", 1), ColumnChange("notes", Erasure.ERASE, "free_text", 0))
 )  # fmt: skip
-FOUND = Findings(
+FOUND = PreviewCounts(
     [CHANGE],
-    [Kept("finance_invoices", "line_items", "ledger", 3)],
+    [KeptColumn("finance_invoices", "line_items", "ledger", 3)],
     mails=2,
     objects=4,
     blockers={"legal hold": 0},
@@ -48,7 +50,7 @@ def test_every_kind_of_effect_is_an_action_and_what_stays_is_a_skip_with_its_rea
 
 
 def test_nothing_left_to_erase_is_an_empty_plan():
-    assert plan(Findings([], [], 0, 0, {})).actions == ()
+    assert plan(PreviewCounts([], [], 0, 0, {})).actions == ()
 
 
 @pytest.mark.parametrize(
@@ -58,11 +60,11 @@ def test_nothing_left_to_erase_is_an_empty_plan():
         {"rows": 2},
         {
             "columns": (
-                ("email", Erasure.PSEUDONYMISE, "identity", 1),
-                ("notes", Erasure.ERASE, "free_text", 1),
+                ColumnChange("email", Erasure.PSEUDONYMISE, "identity", 1),
+                ColumnChange("notes", Erasure.ERASE, "free_text", 1),
             )
         },
-        {"columns": (("email", Erasure.ERASE, "identity", 1),)},
+        {"columns": (ColumnChange("email", Erasure.ERASE, "identity", 1),)},
     ],
 )
 def test_other_rows_or_other_treatments_are_another_plan(change):

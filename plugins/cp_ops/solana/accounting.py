@@ -10,7 +10,7 @@ from cp_ops.runtime.errors import CpOpsError
 
 if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.plan import Move
     from cp_ops.solana.wallets import WalletOnChain
 
 SOL = "lamports"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cp_ops.solana.accounts import Holding
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.plan import Move
 
 TRANSFER_CHECKED = 12
 CLOSE_ACCOUNT = 9

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from solders.message import Message
 
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.plan import Move
 
 PACKET_BYTES = 1_232
 SIGNATURE_BYTES = 64

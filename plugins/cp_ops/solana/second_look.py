@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import RowFailedError
 from cp_ops.solana.chain import read_wallets
-from cp_ops.solana.planner import Terms, above_caps, money_of, plan_wallets
+from cp_ops.solana.plan import Terms, above_caps, money_of, plan_wallets
 from cp_ops.solana.reports import Case, arrived, money_in, report_arrivals
 from cp_ops.solana.wallets import State, Status
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import SolanaConfiguration
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.plan import Move
     from cp_ops.solana.rpc import Rpc
     from cp_ops.solana.wallets import WalletOnChain, WalletRow
 

@@ -10,7 +10,7 @@ from cp_ops.solana.chain import list_extra_accounts, read_surroundings, read_wal
 from cp_ops.solana.configuration import FASTER, SLOWER
 from cp_ops.solana.departed import find_transfers, judge_departed
 from cp_ops.solana.history import Paid, Pending, covers, judge_payments
-from cp_ops.solana.planner import Terms
+from cp_ops.solana.plan import Terms
 from cp_ops.solana.reports import Case
 from cp_ops.solana.wallets import EMPTIED, State, Status, WalletRow
 

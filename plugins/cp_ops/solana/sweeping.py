@@ -12,7 +12,7 @@ from cp_ops.solana import instructions
 from cp_ops.solana.accounting import Account
 from cp_ops.solana.keys import KeyUnusableError
 from cp_ops.solana.packing import Pack, Toll, pack_moves
-from cp_ops.solana.planner import money_of
+from cp_ops.solana.plan import money_of
 from cp_ops.solana.rpc import TransactionRejectedError
 from cp_ops.solana.sending import Sent
 from cp_ops.solana.signing import sign
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import Commitment, SolanaConfiguration
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.plan import Move
     from cp_ops.solana.rpc import Rpc
     from cp_ops.solana.second_look import SecondLook
     from cp_ops.solana.sending import Endings, Sender

@@ -9,7 +9,7 @@ from cp_ops.runtime.errors import RemoteRefusedError
 from cp_ops.runtime.job import Job
 from cp_ops.runtime.preflight import Table
 from cp_ops.solana.options import SolanaOptions
-from cp_ops.solana.planner import WalletPlan, plan_wallets
+from cp_ops.solana.plan import WalletPlan, plan_wallets
 from cp_ops.solana.reports import report_arrivals, report_conditions
 from cp_ops.solana.second_look import SecondLook
 from cp_ops.solana.sending import Patience, Sender
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cp_ops.runtime.options import JobOptions
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import PaymentTables, SolanaConfiguration
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.plan import Move
     from cp_ops.solana.rpc import Rpc
     from cp_ops.solana.survey import Scene
     from cp_ops.solana.sweeping import Swept

@@ -14,7 +14,7 @@ from solders.pubkey import Pubkey
 from cp_ops.solana.accounts import TOKEN_PROGRAM, Holding, Mint, associated_address
 from cp_ops.solana.chain import Surroundings
 from cp_ops.solana.packing import PACKET_BYTES, Toll, pack_moves
-from cp_ops.solana.planner import Move
+from cp_ops.solana.plan import Move
 from cp_ops.solana.rpc import Blockhash
 from cp_ops.solana.signing import ForbiddenTransactionError, check_wire, sign
 from cp_ops.solana.wallets import WalletRow

@@ -12,7 +12,7 @@ from cp_ops.runtime.errors import CapExceededError
 from cp_ops.solana.accounts import TOKEN_PROGRAM, Holding, Mint
 from cp_ops.solana.chain import Surroundings
 from cp_ops.solana.history import Late, Paid, Pending, Underpaid, Unpaid
-from cp_ops.solana.planner import Terms, plan_wallets
+from cp_ops.solana.plan import Terms, plan_wallets
 from cp_ops.solana.reports import Case
 from cp_ops.solana.wallets import Price, WalletOnChain, WalletRow
 

@@ -1,4 +1,4 @@
-"""The run's account: what was in the wallets = swept + rent recovered + left behind, per mint; fees beside it."""
+"""The run's balance sheet: what was in the wallets = swept + rent recovered + left behind, per mint; fees beside it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import CpOpsError
+from cp_ops.solana.wallets import SOL
 
 if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
-    from cp_ops.solana.plan import Move
+    from cp_ops.solana.moves import Move
     from cp_ops.solana.wallets import WalletOnChain
-
-SOL = "lamports"
 
 
 class AccountingError(CpOpsError):
@@ -21,7 +20,7 @@ class AccountingError(CpOpsError):
 
 
 @dataclass
-class Account:
+class BalanceSheet:
     """Amounts of one run, in lamports and in minor units by mint.
 
     `before` is what the moved wallets held when their transaction was built, rent included.
@@ -67,7 +66,7 @@ class Account:
                 raise AccountingError(f"{amount} of {mint} were in the wallets, {rest} are accounted for")
 
     def note(self, run: JobRun) -> None:
-        """Put the account into the outcome."""
+        """Put the sums into the outcome."""
         run.note("lamports_before", self.before[SOL])
         run.note("lamports_swept", self.swept[SOL])
         run.note("lamports_rent_recovered", self.rent)
@@ -81,8 +80,6 @@ class Account:
 
 
 def _contents(chain: WalletOnChain) -> Counter[str]:
-    found: Counter[str] = Counter({SOL: chain.lamports + chain.rent})
-    for holding in chain.holdings:
-        if holding.amount:
-            found[holding.mint] += holding.amount
+    found = chain.money()
+    found[SOL] += chain.rent
     return found

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from solders.pubkey import Pubkey
+
 if TYPE_CHECKING:
     from cp_ops.solana.rpc import Account
 
@@ -19,8 +21,6 @@ TOKEN_PROGRAM = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"  # noqa: S105 - an
 TOKEN_2022_PROGRAM = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"  # noqa: S105 - an address
 TOKEN_PROGRAMS = (TOKEN_PROGRAM, TOKEN_2022_PROGRAM)
 ASSOCIATED_TOKEN_PROGRAM = "ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL"  # noqa: S105 - an address
-WRAPPED_SOL = "So11111111111111111111111111111111111111112"
-NATIVE_DECIMALS = 9
 TOKEN_ACCOUNT_SIZE = 165
 _MINT_SIZE = 82
 _MULTISIG_SIZE = 355
@@ -87,8 +87,6 @@ def parse_mint(address: str, account: Account | None) -> Mint | None:
 @lru_cache(maxsize=100_000)
 def associated_address(owner: str, mint: str, program: str) -> str:
     """Derive the address of an owner's associated token account."""
-    from solders.pubkey import Pubkey
-
     key = Pubkey.from_string
     seeds = [bytes(key(owner)), bytes(key(program)), bytes(key(mint))]
     return str(Pubkey.find_program_address(seeds, key(ASSOCIATED_TOKEN_PROGRAM))[0])
@@ -114,6 +112,4 @@ def _withheld(data: bytes) -> int:
 
 
 def _text(key: bytes) -> str:
-    from solders.pubkey import Pubkey
-
     return str(Pubkey.from_bytes(key))

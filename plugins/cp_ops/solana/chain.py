@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every transfer needs to know of the chain: the listed mints, the receiver, the fee payer.
+    """What every transfer needs to know of the chain: the listed mints and the receiver.
 
     :param mints: the listed mints that exist; those that do not are in `missing`.
     :param receiver_accounts: the receiver's associated account of each mint, and whether it is open.
@@ -37,7 +37,6 @@ class Surroundings:
     receiver: str
     receiver_lamports: int
     receiver_accounts: dict[str, tuple[str, bool]]
-    fee_payer_lamports: int
 
     def programs_of(self, mint: str) -> tuple[str, ...]:
         """Give the token program of a mint; both when the mint's account is gone."""
@@ -46,9 +45,9 @@ class Surroundings:
 
 
 def read_surroundings(
-    rpc: Rpc, commitment: Commitment, *, mints: Sequence[str], receiver: str, fee_payer: str
+    rpc: Rpc, commitment: Commitment, *, mints: Sequence[str], receiver: str
 ) -> Surroundings:
-    """Read the listed mints, the receiver and its token accounts, the fee payer: in one reading.
+    """Read the listed mints, the receiver and its token accounts: in one reading.
 
     Which token program a mint belongs to is only known afterwards, so the receiver's account is asked for under each.
     """
@@ -57,7 +56,7 @@ def read_surroundings(
         for mint in mints
         for program in TOKEN_PROGRAMS
     }
-    addresses = [receiver, fee_payer, *mints, *candidates.values()]
+    addresses = [receiver, *mints, *candidates.values()]
     found = dict(zip(addresses, rpc.accounts(addresses, commitment), strict=True))
     parsed = {mint: parse_mint(mint, found[mint]) for mint in mints}
     known = {mint: details for mint, details in parsed.items() if details is not None}
@@ -71,7 +70,6 @@ def read_surroundings(
             mint: (address, parse_holding(address, found[address]) is not None)
             for mint, address in accounts.items()
         },
-        fee_payer_lamports=_lamports(found[fee_payer]),
     )
 
 

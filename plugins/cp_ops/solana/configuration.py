@@ -15,15 +15,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from solders.pubkey import Pubkey
 
 from cp_ops.runtime.errors import ConnectionInvalidError
-from cp_ops.solana.keys import KeyRing, parse_keypair
+from cp_ops.solana.keys import WalletKeyRing, parse_keypair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from solders.keypair import Keypair
-    from solders.pubkey import Pubkey
 
 Commitment = Literal["processed", "confirmed", "finalized"]
 FinalCommitment = Literal["confirmed", "finalized"]
@@ -107,7 +107,7 @@ class SolanaConfiguration:
     rpc_url: str = field(repr=False)
     fee_payer: Keypair = field(repr=False)
     receiver: Pubkey
-    keys: KeyRing = field(repr=False)
+    keys: WalletKeyRing = field(repr=False)
     tables: PaymentTables
     commitment: FinalCommitment = "confirmed"
     payment_acceptance_commitment: FinalCommitment = "confirmed"
@@ -142,7 +142,7 @@ class SolanaConfiguration:
             rpc_url=fields.rpc_url,
             fee_payer=fee_payer,
             receiver=receiver,
-            keys=_parsed(conn_id, "wallet_encryption_keys", KeyRing, secrets),
+            keys=_parsed(conn_id, "wallet_encryption_keys", WalletKeyRing, secrets),
             tables=PaymentTables(
                 payments=model,
                 tokens=fields.tokens_table,
@@ -172,8 +172,6 @@ def _parsed(conn_id: str, name: str, parse: Any, value: Any) -> Any:
 
 
 def _parse_address(text: str) -> Pubkey:
-    from solders.pubkey import Pubkey
-
     try:
         return Pubkey.from_string(text.strip())
     except ValueError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.solana.accounts import NATIVE_DECIMALS
+from cp_ops.solana.wallets import SOL_DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ class Unpaid:
     """Nothing is there."""
 
 
-Verdict = Paid | Late | Underpaid | Pending | Unpaid
+PaymentVerdict = Paid | Late | Underpaid | Pending | Unpaid
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +105,12 @@ def judge_payments(
     around: Surroundings,
     *,
     fee_payer: str,
-) -> dict[int, Verdict]:
+) -> dict[int, PaymentVerdict]:
     """Judge initiated payments by the chain, by payment id.
 
     :param commitment: the acceptance commitment: what has not reached it does not count yet.
     """
-    verdicts: dict[int, Verdict] = {}
+    verdicts: dict[int, PaymentVerdict] = {}
     questions: list[_Question] = []
     for row, chain in wallets:
         asked = _questions(row, chain, around)
@@ -142,7 +142,7 @@ def prices_due(row: WalletRow, around: Surroundings) -> Iterator[tuple[Price, in
         mint = None if price.mint is None else around.mints.get(price.mint)
         if price.mint is not None and mint is None:
             continue
-        due = price.minor_units(NATIVE_DECIMALS if mint is None else mint.decimals)
+        due = price.minor_units(SOL_DECIMALS if mint is None else mint.decimals)
         if due > 0:
             yield price, due
 
@@ -154,11 +154,11 @@ def covers(row: WalletRow, chain: WalletOnChain, around: Surroundings) -> bool:
 
 def _answer(
     rpc: Rpc, commitment: Commitment, questions: Sequence[_Question], fee_payer: str
-) -> dict[int, Verdict]:
+) -> dict[int, PaymentVerdict]:
     accounts = list(dict.fromkeys(account for question in questions for account in question.accounts))
     read_histories = dict(zip(accounts, rpc.histories(accounts, commitment), strict=True))
     ours = {line.signature for line in rpc.histories([fee_payer], commitment)[0]}
-    answers: list[tuple[int, Verdict]] = []
+    answers: list[tuple[int, PaymentVerdict]] = []
     unclear: list[tuple[_Question, list[SignatureInfo]]] = []
     for question in questions:
         history = merge(read_histories[account] for account in question.accounts)
@@ -212,7 +212,7 @@ def credits_in(
 
 def judge_by_shape(
     question: _Question, history: Sequence[SignatureInfo], ours: Iterable[str]
-) -> Verdict | None:
+) -> PaymentVerdict | None:
     """Judge a payment by its account's signatures alone; None when they leave more than one answer. Pure.
 
     :param history: newest first, without failed transactions.
@@ -234,7 +234,7 @@ def judge_by_shape(
     return Paid(price.token_id, price.mint, question.balance, payment.signature, _time(payment))
 
 
-def judge_by_credits(question: _Question, received: Sequence[Credit]) -> Verdict:
+def judge_by_credits(question: _Question, received: Sequence[Credit]) -> PaymentVerdict:
     """Judge a payment by what each transaction brought, oldest first. Pure."""
     paid = completed(question.row, question.price, question.due, received)
     if paid is not None:
@@ -256,10 +256,10 @@ def completed(row: WalletRow, price: Price, due: int, received: Sequence[Credit]
     return None if last is None else Paid(price.token_id, price.mint, total, last.signature, last.at)
 
 
-def best_of(answers: Iterable[tuple[int, Verdict]]) -> dict[int, Verdict]:
+def best_of(answers: Iterable[tuple[int, PaymentVerdict]]) -> dict[int, PaymentVerdict]:
     """Of a payment's tokens take the one that was paid first; else the most that can be said. By payment id."""
     order: dict[type, int] = {Paid: 0, Pending: 1, Late: 2}
-    best: dict[int, Verdict] = {}
+    best: dict[int, PaymentVerdict] = {}
     for payment_id, verdict in answers:
         known = best.get(payment_id)
         earlier = isinstance(verdict, Paid) and isinstance(known, Paid) and verdict.paid_at < known.paid_at

@@ -9,17 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
+from solders.hash import Hash
+from solders.message import Message
+
 from cp_ops.solana import instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from solders.hash import Hash
     from solders.instruction import Instruction
-    from solders.message import Message
 
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.plan import Move
+    from cp_ops.solana.moves import Move
 
 PACKET_BYTES = 1_232
 SIGNATURE_BYTES = 64
@@ -57,8 +59,6 @@ class Pack:
         """The compute-budget instructions, when a priority fee is paid."""
         if not self.toll.unit_price:
             return []
-        from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
-
         return [set_compute_unit_limit(self.units), set_compute_unit_price(self.toll.unit_price)]
 
     @property
@@ -73,14 +73,10 @@ class Pack:
 
     def message(self, fee_payer: str, blockhash: Hash) -> Message:
         """Compile the message to sign."""
-        from solders.message import Message
-
         return Message.new_with_blockhash([*self.head, *self.body], instructions.key(fee_payer), blockhash)
 
     def size(self, fee_payer: str) -> int:
         """Give the signed transaction's length in bytes."""
-        from solders.hash import Hash
-
         return 1 + SIGNATURE_BYTES * self.signatures + len(bytes(self.message(fee_payer, Hash.default())))
 
     def with_move(self, move: Move, body: Sequence[Instruction]) -> Pack:

@@ -1,66 +1,46 @@
-"""What is due for each wallet, from its rows and the chain together. Pure: no call, no clock, no chance."""
+"""What is due for each wallet, from its rows and the chain together. Pure: no call, no clock, no chance.
+
+The money is other people's, so whatever is in doubt is left where it is: a wallet in an undecided transaction, two
+readings that differ, a payment that the chain's own clock could still bring in time. Each such wallet is a `Skip` with
+its reason, and the next run decides anew.
+"""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cp_ops.runtime.errors import CapExceededError
+from cp_ops.runtime.findings import Finding
 from cp_ops.runtime.plan import Action, Plan, Skip
-from cp_ops.solana.accounting import SOL
-from cp_ops.solana.history import Paid, Pending, Unpaid
-from cp_ops.solana.reports import arrival, no_history, no_transfer, stuck_in
-from cp_ops.solana.wallets import State, Status
+from cp_ops.solana.actions import (
+    ACCEPT,
+    EXPIRE,
+    AcceptPayment,
+    ExpirePayment,
+    MarkWallet,
+    MoveFunds,
+    WalletPlan,
+)
+from cp_ops.solana.findings import Arrival, Condition, of_arrival, of_wallet
+from cp_ops.solana.history import Late, Paid, Pending, Underpaid, Unpaid, covers
+from cp_ops.solana.moves import Move
+from cp_ops.solana.obstacles import obstacles
+from cp_ops.solana.wallets import PaymentStatus, WalletState, money_key, symbol_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from cp_ops.runtime.findings import Finding
-    from cp_ops.solana.accounts import Holding
+    from cp_ops.solana.cases import Case
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.reports import Case
+    from cp_ops.solana.obstacles import Obstacle
     from cp_ops.solana.wallets import WalletRow
-
 
 LONG_FINAL = timedelta(hours=1)
 """A payment in time is final by then, whatever the commitment: where no history shows it, the node does not keep it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Everything that one wallet gives in a transaction.
-
-    :param tokens: token accounts whose balance goes to the receiver's account of the same mint.
-    :param closes: token accounts to close afterwards, their rent to the fee payer.
-    :param target: the wallet's state once the chain shows that nothing is left; None to leave it.
-    """
-
-    row: WalletRow
-    lamports: int
-    tokens: tuple[Holding, ...]
-    closes: tuple[Holding, ...]
-    target: str | None
-
-    @property
-    def kind(self) -> str:
-        """``sweep`` when money moves, ``close`` when only rent comes back."""
-        return "sweep" if self.lamports or self.tokens else "close"
-
-    @property
-    def rent(self) -> int:
-        """Lamports that come back to the fee payer."""
-        return sum(holding.lamports for holding in self.closes)
-
-    def amounts(self) -> dict[str, int]:
-        """Give the minor units that leave, by mint."""
-        totals: Counter[str] = Counter()
-        for holding in self.tokens:
-            totals[holding.mint] += holding.amount
-        return dict(totals)
+MARKS = {WalletState.SENT: "mark_sent_funds", WalletState.CLOSED: "mark_payment_expired_and_wallet_closed"}
+"""The action's kind where nothing is moved, and only the row is behind the chain."""
 
 
 @dataclass(frozen=True)
@@ -85,162 +65,125 @@ class Terms:
         return expiry <= self.now and self.chain_time is not None and self.chain_time > expiry.timestamp()
 
 
-@dataclass
-class WalletPlan:
-    """A run's plan in the runtime's form, and what applying it needs."""
-
-    plan: Plan
-    accepts: list[tuple[WalletRow, Paid]] = field(default_factory=list)
-    expires: list[WalletRow] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
-    marks: list[tuple[WalletRow, str]] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-    def require_within(self, max_lamports: int, max_tokens: int, around: Surroundings) -> None:
-        """Refuse a plan that sweeps more than the caps allow.
-
-        :param max_lamports: setting solana_max_sweep_lamports.
-        :param max_tokens: setting solana_max_sweep_tokens: whole units, of each mint.
-        :raises CapExceededError: before anything was done.
-        """
-        for setting, amount, limit, unit in above_caps(
-            money_of(self.moves), max_lamports, max_tokens, around
-        ):
-            raise CapExceededError(
-                f"the plan sweeps {amount} {unit}, more than [cp_ops] {setting}={limit} allows; nothing was "
-                f"done. Look at a dry run; if it is right, raise {setting} or run with a smaller limit"
-            )
-
-
-def money_of(moves: Iterable[Move]) -> Counter[str]:
-    """Sum up what moves take to the receiver: lamports, and minor units by mint."""
-    totals: Counter[str] = Counter()
-    for move in moves:
-        totals.update({SOL: move.lamports, **move.amounts()})
-    return totals
-
-
-def above_caps(
-    totals: Mapping[str, int], max_lamports: int, max_tokens: int, around: Surroundings
-) -> Iterator[tuple[str, int, int, str]]:
-    """Give each cap that is exceeded: the setting, the amount, what is allowed, the unit."""
-    for mint, amount in totals.items():
-        if mint == SOL:
-            if amount > max_lamports:
-                yield "solana_max_sweep_lamports", amount, max_lamports, "lamports"
-            continue
-        whole = -(-amount // 10 ** around.mints[mint].decimals)
-        if whole > max_tokens:
-            yield "solana_max_sweep_tokens", whole, max_tokens, f"units of {mint}"
-
-
 def plan_wallets(cases: Iterable[Case], terms: Terms) -> WalletPlan:
     """Decide on every wallet."""
-    result = WalletPlan(Plan())
-    items = [item for case in cases for item in _decide(case, terms, result)]
-    result.plan = Plan.of(items)
-    return result
+    findings: list[Finding] = []
+    items: list[Action | Skip] = []
+    for case in cases:
+        for item in _decide(case, terms):
+            if isinstance(item, Finding):
+                findings.append(item)
+            else:
+                items.append(item)
+    return WalletPlan(Plan.of(items), findings)
 
 
-def _decide(case: Case, terms: Terms, result: WalletPlan) -> Iterator[Action | Skip]:
+def _decide(case: Case, terms: Terms) -> Iterator[Action | Skip | Finding]:
     row = case.row
     if row.in_flight:
+        # Its transaction may still land. A second one would be signed on a balance that is no longer there.
         yield Skip(row.target, "under way: a transaction that the chain has not decided yet")
-    elif row.status == Status.INITIATED:
-        yield from _initiated(case, terms, result)
+    elif row.status == PaymentStatus.INITIATED:
+        yield from _initiated(case, terms)
     elif not terms.moves:
         yield Skip(row.target, f"payment is {row.status} already")
     elif case.hold:
         yield Skip(row.target, case.hold)
-    elif row.status == Status.EXPIRED:
-        yield from _empty(case, terms, result, State.CLOSED)
+    elif row.status == PaymentStatus.EXPIRED:
+        yield from _empty(case, terms, WalletState.CLOSED)
     else:
-        yield from _empty(case, terms, result, State.SENT)
+        yield from _empty(case, terms, WalletState.SENT)
 
 
-def _initiated(case: Case, terms: Terms, result: WalletPlan) -> Iterator[Action | Skip]:
+def _initiated(case: Case, terms: Terms) -> Iterator[Action | Skip | Finding]:
     row, verdict = case.row, case.verdict
     if isinstance(verdict, Paid):
-        yield _accept(row, verdict, result)
+        yield _accept(row, verdict)
+        # A hold keeps the money where it is. What the chain shows as paid in time stays paid, so it is accepted anyway.
         if case.hold:
             yield Skip(row.target, case.hold)
         elif terms.moves:
-            accepted = replace(case, row=replace(row, state=State.PROCESSING_FUNDS))
-            yield from _empty(accepted, terms, result, State.SENT)
+            accepted = replace(case, row=replace(row, state=WalletState.PROCESSING_FUNDS))
+            yield from _empty(accepted, terms, WalletState.SENT)
     elif isinstance(verdict, Pending):
         if not verdict.awaited and row.expires_at < terms.now - LONG_FINAL:
-            result.findings.append(no_history(row))
+            yield of_wallet(row, Condition.HISTORY_MISSING, address=row.address)
         yield Skip(row.target, "paid, but not at the acceptance commitment yet")
-    elif row.expires_at > terms.now:
-        yield Skip(
-            row.target, "not paid yet" if isinstance(verdict, Unpaid) else "paid in part, not expired yet"
-        )
-    elif not terms.moves:
-        yield Skip(row.target, "expired and not paid: close_expired_solana_payments_with_wallets closes it")
-    elif not terms.run_out(row):
-        yield Skip(
-            row.target, "expired, but the node's newest block is older than that: it may still be paid"
-        )
-    elif case.hold:
-        yield Skip(row.target, case.hold)
+    elif reason := _not_to_expire(case, terms):
+        yield Skip(row.target, reason)
     else:
-        result.expires.append(row)
         yield Action(
-            "expire",
+            EXPIRE,
             f"solana_payment:{row.payment_id}",
             f"not paid by {row.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+            data=ExpirePayment(row),
         )
-        expired = replace(case, row=replace(row, state=State.EXPIRED))
-        yield from _empty(expired, terms, result, State.CLOSED)
+        expired = replace(case, row=replace(row, state=WalletState.EXPIRED))
+        yield from _empty(expired, terms, WalletState.CLOSED)
 
 
-def _accept(row: WalletRow, paid: Paid, result: WalletPlan) -> Action:
-    result.accepts.append((row, paid))
+def _not_to_expire(case: Case, terms: Terms) -> str:
+    """Say why an unpaid payment must not expire in this run; '' when it must."""
+    row = case.row
+    if row.expires_at > terms.now:
+        return "not paid yet" if isinstance(case.verdict, Unpaid) else "paid in part, not expired yet"
+    if not terms.moves:
+        return "expired and not paid: close_expired_solana_payments_with_wallets closes it"
+    # Our clock alone proves nothing: a node that lags behind shows no payment that was made in the last minutes.
+    if not terms.run_out(row):
+        return "expired, but the node's newest block is older than that: it may still be paid"
+    return case.hold
+
+
+def _accept(row: WalletRow, paid: Paid) -> Action:
     return Action(
-        "accept",
+        ACCEPT,
         f"solana_payment:{row.payment_id}",
-        f"{paid.amount} of {paid.mint or 'SOL'} came in by {paid.paid_at:%Y-%m-%d %H:%M:%S} UTC",
-        data={"signature": paid.signature, "token": paid.token_id},
+        f"{paid.amount} of {symbol_of(paid.mint)} came in by {paid.paid_at:%Y-%m-%d %H:%M:%S} UTC",
+        data=AcceptPayment(row, paid),
     )
 
 
-def _empty(case: Case, terms: Terms, result: WalletPlan, target: State) -> Iterator[Action | Skip]:
+def _empty(case: Case, terms: Terms, target: WalletState) -> Iterator[Action | Skip | Finding]:
     """Move everything out, close the accounts, and give the wallet its last state."""
-    row, chain = case.row, case.chain
-    stuck = list(stuck_in(case, terms.around))
-    result.findings += stuck
-    held_back = {finding.details.get("account") for finding in stuck}
-    tokens = tuple(h for h in chain.holdings if h.amount and h.address not in held_back)
-    closes = tuple(h for h in chain.holdings if h.address not in held_back)
-    lamports = chain.lamports if chain.movable else 0
-    arrived = arrival(case, target, terms.around)
-    if arrived is not None:
-        result.findings.append(arrived)
-    emptied = case.transfer or row.moved_by
-    if target is State.SENT and not chain.funded and emptied is None and row.state != State.SENT:
-        result.findings.append(no_transfer(row))
-        stuck.append(result.findings[-1])
-    move = Move(row, lamports, tokens, closes, _final(row, target, stuck))
-    if lamports or closes:
-        worth = lamports + move.rent
-        if not tokens and worth <= terms.fee:
-            yield Skip(row.target, f"worth less than the fee of moving it ({terms.fee} lamports)")
-            return
-        result.moves.append(move)
-        yield Action(move.kind, row.target, _reason(move), data=_data(move))
-    elif stuck:
-        yield Skip(row.target, "; ".join(sorted({finding.kind for finding in stuck})))
+    row, emptied_by = case.row, case.transfer or case.row.moved_by
+    stuck = list(obstacles(row, case.chain, terms.around))
+    yield from (obstacle.finding(row) for obstacle in stuck)
+    arrival = _arrival(case, target, terms.around)
+    if arrival is not None:
+        yield arrival
+    blocked: set[str] = {obstacle.condition for obstacle in stuck}
+    if target is WalletState.SENT and _has_lost_its_money(case, emptied_by):
+        yield of_wallet(row, Condition.NO_TRANSFER_FOUND, address=row.address)
+        blocked.add(Condition.NO_TRANSFER_FOUND)
+    # While something in the wallet cannot be moved it is not empty, and a last state would hide that from later runs.
+    final = None if blocked or row.state == target else str(target)
+    move = _move(case, stuck, final)
+    if move.lamports or move.closes:
+        yield _moving(move, terms)
+    elif blocked:
+        yield Skip(row.target, "; ".join(sorted(blocked)))
     elif row.state != target:
-        result.marks.append((row, target))
-        reason = f"emptied by {emptied}" if target is State.SENT else "nothing is left in it"
-        yield Action(f"mark_{target}", row.target, reason, data={"transfer": emptied})
+        reason = f"emptied by {emptied_by}" if target is WalletState.SENT else "nothing is left in it"
+        yield Action(MARKS[target], row.target, reason, data=MarkWallet(row, target, emptied_by))
     else:
         yield Skip(row.target, "nothing is in it")
 
 
-def _final(row: WalletRow, target: State, stuck: list[Finding]) -> str | None:
-    """Give the state that the wallet gets when it is empty: none while something in it cannot be moved."""
-    return None if stuck or row.state == target else str(target)
+def _move(case: Case, stuck: Iterable[Obstacle], target: str | None) -> Move:
+    """Take everything that no obstacle holds back."""
+    chain = case.chain
+    held_back = {obstacle.holding.address for obstacle in stuck if obstacle.holding is not None}
+    free = tuple(holding for holding in chain.holdings if holding.address not in held_back)
+    tokens = tuple(holding for holding in free if holding.amount)
+    return Move(case.row, chain.lamports if chain.movable else 0, tokens, free, target)
+
+
+def _moving(move: Move, terms: Terms) -> Action | Skip:
+    # A token's worth in SOL is not known here, so tokens are moved however little SOL comes with them.
+    if not move.tokens and move.lamports + move.rent <= terms.fee:
+        return Skip(move.row.target, f"worth less than the fee of moving it ({terms.fee} lamports)")
+    return Action(move.kind, move.row.target, _reason(move), data=MoveFunds(move))
 
 
 def _reason(move: Move) -> str:
@@ -251,10 +194,30 @@ def _reason(move: Move) -> str:
     return ", ".join(parts)
 
 
-def _data(move: Move) -> dict[str, str | int | None]:
-    return {
-        "lamports": move.lamports,
-        "tokens": json.dumps(move.amounts(), sort_keys=True),
-        "closes": len(move.closes),
-        "target": move.target,
-    }
+def _has_lost_its_money(case: Case, emptied_by: str | None) -> bool:
+    """Whether an accepted payment's wallet is empty, and no transaction is known that brought its money to us.
+
+    A key that leaked looks like this, so it is never marked as sent on the strength of an empty balance.
+    """
+    return not case.chain.funded and emptied_by is None and case.row.state != WalletState.SENT
+
+
+def _arrival(case: Case, target: WalletState, around: Surroundings) -> Finding | None:
+    """Report money that came too late, too little, or after the wallet was emptied."""
+    # On the way to its first sweep an accepted payment's wallet holds the payment itself: that is no news.
+    if target is WalletState.SENT and case.row.state != WalletState.SENT:
+        return None
+    received = case.verdict.received if isinstance(case.verdict, Late | Underpaid) else ()
+    amounts = case.chain.money() | {money_key(mint): amount for mint, amount in received}
+    return arrived(case, target, around, amounts) if amounts else None
+
+
+def arrived(case: Case, target: WalletState, around: Surroundings, amounts: Mapping[str, int]) -> Finding:
+    """Report these amounts as come into a wallet that gets, or has got, this last state."""
+    if target is WalletState.SENT:
+        kind = Arrival.AFTER_SENT
+    elif isinstance(case.verdict, Late) or covers(case.row, case.chain, around):
+        kind = Arrival.LATE
+    else:
+        kind = Arrival.UNDERPAID
+    return of_arrival(case.row, kind, amounts)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LANDED, FAILED, EXPIRED, REJECTED = "landed", "failed", "expired", "rejected"
+"""What `cp_ops.solana_transaction.state` says of a transaction's end."""
 REACHED = {"processed": 0, "confirmed": 1, "finalized": 2}
 
 
@@ -103,7 +105,7 @@ class Sender:
                 endings.rejected[transaction.id] = error
             except RemoteUnavailableError as error:
                 log.warning("%s: %s; the chain will tell", transaction.signature, error)
-        self._record([(number, "rejected", str(error)) for number, error in endings.rejected.items()])
+        self._record([(number, REJECTED, str(error)) for number, error in endings.rejected.items()])
         return endings
 
     def open(self) -> list[Sent]:
@@ -163,8 +165,8 @@ class Sender:
     def _look(self, waiting: dict[int, Sent], endings: Endings, height: int | None) -> None:
         """Look all up, and record those that the chain has decided on.
 
-        :param height: the finalized height, read *before* the statuses: what is unknown then and was valid up to a lower
-            height can never land.
+        :param height: the finalized height. It is read *before* the statuses. A signature unknown at this point whose last
+            valid height lies below the finalized height can never land.
         """
         transactions = list(waiting.values())
         statuses = self._rpc.statuses([transaction.signature for transaction in transactions])
@@ -174,17 +176,18 @@ class Sender:
             if status is None:
                 if height is not None and height > transaction.last_valid_block_height:
                     endings.expired.add(number)
-                    records.append((number, "expired", "its blockhash expired before it landed"))
+                    records.append((number, EXPIRED, "its blockhash expired before it landed"))
                 continue
+            # A block at a lower commitment can still be dropped, with everything in it.
             if REACHED[status.commitment] < REACHED[self._commitment]:
                 continue
             self.fees += transaction.fee
             if status.err is None:
                 endings.landed.add(number)
-                records.append((number, "landed", ""))
+                records.append((number, LANDED, ""))
             else:
                 endings.failed[number] = status.err
-                records.append((number, "failed", str(status.err)))
+                records.append((number, FAILED, str(status.err)))
         self._record(records)
         for number, _, _ in records:
             del waiting[number]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from solders.hash import Hash
+from solders.transaction import VersionedTransaction
+
 from cp_ops.solana.accounts import ASSOCIATED_TOKEN_PROGRAM, SYSTEM_PROGRAM, TOKEN_PROGRAMS
 from cp_ops.solana.instructions import (
     CLOSE_ACCOUNT,
@@ -49,9 +52,6 @@ def sign(
     :param keys: the wallets' keypairs by address.
     :raises ForbiddenTransactionError: when the bytes would move anything elsewhere.
     """
-    from solders.hash import Hash
-    from solders.transaction import VersionedTransaction
-
     payer = str(fee_payer.pubkey())
     message = pack.message(payer, Hash.from_string(blockhash.hash))
     signers = [keys[address] for address in dict.fromkeys(move.row.address for move in pack.moves)]
@@ -66,8 +66,6 @@ def check_wire(wire: bytes, around: Surroundings, fee_payer: str) -> None:
 
     :raises ForbiddenTransactionError: naming the instruction.
     """
-    from solders.transaction import VersionedTransaction
-
     transaction = VersionedTransaction.from_bytes(wire)
     message = transaction.message
     keys = [str(key) for key in message.account_keys]

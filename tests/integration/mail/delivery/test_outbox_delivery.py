@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cp_ops.hooks.mail import SmtpServer
-from cp_ops.mail.delivery.job import BATCH, CLAIM_SECONDS, GIVEN_UP_WITHIN, SPACING, DeliverMail, compose
+from cp_ops.mail.delivery.job import BATCH, DeliverMail
+from cp_ops.mail.delivery.message import compose
+from cp_ops.mail.delivery.sending import POLICY
 from cp_ops.runtime import outbox
 from cp_ops.runtime.database import Transaction
 from cp_ops.runtime.errors import (
@@ -33,6 +35,9 @@ from cp_ops.runtime.outcome import Outcome
 from sandbox.application import REPOSITORY
 from sandbox.service import free_port
 
+SPACING = POLICY.spacing
+CLAIM_SECONDS = POLICY.claim_seconds
+GIVEN_UP_WITHIN = POLICY.given_up_within
 SENDER = "ConsultantPro <no-reply@consultantpro.example>"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +21,11 @@ from cp_ops.solana.history import (
 from cp_ops.solana.wallets import WalletState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import Commitment
-    from cp_ops.solana.history import Credit, PaymentVerdict
+    from cp_ops.solana.history import PaymentVerdict
     from cp_ops.solana.rpc import Rpc, SignatureInfo
     from cp_ops.solana.wallets import Price, WalletOnChain, WalletRow
 
@@ -65,7 +64,7 @@ def find_transfers(
     unclear: list[tuple[WalletRow, list[SignatureInfo]]] = []
     for row, history in zip(rows, histories[len(receivers) :], strict=True):
         landed = [line for line in history if not line.failed]
-        shared = next((line.signature for line in landed if line.signature in received), None)
+        shared = _newest_of(landed, received)
         if shared is not None:
             result.found[row.wallet_id] = shared
         elif _may_have_given(landed):
@@ -74,6 +73,11 @@ def find_transfers(
     for row, newest in unclear:
         _search(row, newest, read, around, result)
     return result
+
+
+def _newest_of(landed: Sequence[SignatureInfo], received: Container[str]) -> str | None:
+    """Give the newest of a wallet's transactions that the receiver's history names, too."""
+    return next((line.signature for line in landed if line.signature in received), None)
 
 
 def _may_have_given(landed: Sequence[SignatureInfo]) -> bool:
@@ -218,38 +222,45 @@ def _judge(
     around: Surroundings,
 ) -> PaymentVerdict | None:
     """Judge a payment by what came in; None when nothing has left the wallet, as its balance tells then."""
-    answers: list[tuple[int, PaymentVerdict]] = []
-    came: Counter[str | None] = Counter()
-    left = False
-    for price, due in prices_due(row, around):
-        theirs = [line for line in lines[price.mint] if not _signed(read[line.signature], row.address)]
-        left = left or len(theirs) < len(lines[price.mint])
-        received = credits_in(theirs, read, row.address, price.mint)
-        if received is not None:
-            came[price.mint] = sum(credit.amount for credit in received)
-        verdict = _judge_price(row, price, due, received)
-        if verdict is not None:
-            answers.append((row.payment_id, verdict))
-    best = best_of(answers).get(row.payment_id)
+    incomes = [_income(row, price, due, lines[price.mint], read) for price, due in prices_due(row, around)]
+    verdicts = [(row.payment_id, income.verdict) for income in incomes if income.verdict is not None]
+    best = best_of(verdicts).get(row.payment_id)
+    left = any(income.left for income in incomes)
+    # What could not be read may be what took the money out, so a balance is not trusted then either.
     if not left and not isinstance(best, Pending):
         return None
-    amounts = tuple((mint, amount) for mint, amount in came.items() if amount)
+    amounts = tuple({income.mint: income.amount for income in incomes if income.amount}.items())
     if isinstance(best, Late):
         return Late(best.mint, best.amount, amounts)
     return best or (Underpaid(amounts) if amounts else None)
 
 
-def _judge_price(
-    row: WalletRow, price: Price, due: int, received: Sequence[Credit] | None
-) -> PaymentVerdict | None:
-    """Judge one of a payment's prices; None when too little came for it."""
+@dataclass(frozen=True, slots=True)
+class _Income:
+    """What came into a wallet of one price's mint.
+
+    :param amount: minor units; 0 also when a transaction could not be read.
+    :param left: whether the wallet itself has signed one of the transactions: something has left it.
+    :param verdict: None when too little came for this price.
+    """
+
+    mint: str | None
+    amount: int
+    left: bool
+    verdict: PaymentVerdict | None
+
+
+def _income(
+    row: WalletRow, price: Price, due: int, lines: Sequence[SignatureInfo], read: TransactionsRead
+) -> _Income:
+    theirs = [line for line in lines if not _signed(read[line.signature], row.address)]
+    left = len(theirs) < len(lines)
+    received = credits_in(theirs, read, row.address, price.mint)
     if received is None:
-        return Pending()
-    paid = completed(row, price, due, received)
-    if paid is not None:
-        return paid
+        return _Income(price.mint, 0, left, Pending())
     amount = sum(credit.amount for credit in received)
-    return Late(price.mint, amount) if amount >= due else None
+    late = Late(price.mint, amount) if amount >= due else None
+    return _Income(price.mint, amount, left, completed(row, price, due, received) or late)
 
 
 def _signed(details: Mapping[str, Any] | None, owner: str) -> bool:

@@ -124,11 +124,13 @@ def judge_payments(
 
 def _questions(row: WalletRow, chain: WalletOnChain, around: Surroundings) -> list[_Question]:
     found: list[_Question] = []
+    # As many transactions of ours as opening its accounts can have taken: one more is no opening.
     openings = -(-max(1, len(chain.holdings)) // ACCOUNTS_PER_OPENING)
     for price, due in prices_due(row, around):
         balance = chain.balance(price.mint)
         if balance < due:
             continue
+        # A token's history is that of the account which holds it. The wallet's own does not name transfers to that account.
         accounts = [row.address]
         if price.mint is not None:
             accounts = [h.address for h in chain.holdings if h.mint == price.mint and h.amount]
@@ -167,12 +169,22 @@ def _answer(
             unclear.append((question, history))
         else:
             answers.append((question.row.payment_id, verdict))
+    answers += _answer_by_transactions(rpc, commitment, unclear)
+    return best_of(answers)
+
+
+def _answer_by_transactions(
+    rpc: Rpc, commitment: Commitment, unclear: Sequence[tuple[_Question, list[SignatureInfo]]]
+) -> list[tuple[int, PaymentVerdict]]:
+    """Read every transaction of the histories whose shape leaves more than one answer."""
     read = read_transactions(rpc, commitment, (line for _, history in unclear for line in history))
+    answers: list[tuple[int, PaymentVerdict]] = []
     for question, history in unclear:
         received = credits_in(history, read, question.row.address, question.price.mint)
+        # A transaction that cannot be read may be the one that paid in time, so the payment must not expire on it.
         judged = Pending() if received is None else judge_by_credits(question, received)
         answers.append((question.row.payment_id, judged))
-    return best_of(answers)
+    return answers
 
 
 def merge(histories: Iterable[Sequence[SignatureInfo]]) -> list[SignatureInfo]:
@@ -218,14 +230,17 @@ def judge_by_shape(
     :param history: newest first, without failed transactions.
     :param ours: signatures of transactions that the fee payer took part in.
     """
+    # Money is there and no transaction that brought it: the node lags, or has pruned its history.
     if not history:
         return Pending()
     known = set(ours)
     customers = [line for line in history if line.signature not in known]
     opening = [line for line in history if line.signature in known]
+    # Two customers' transactions may have completed the price in any order, and one too many of ours may be a sweep.
     if len(customers) != 1 or len(opening) > question.openings or len(question.accounts) > 1:
         return None
     payment = customers[0]
+    # An opening after the payment may be a sweep, which leaves a balance that is not the customer's alone.
     if payment.block_time is None or any(line.slot > payment.slot for line in opening):
         return None
     if _time(payment) > question.row.expires_at:
@@ -248,6 +263,7 @@ def completed(row: WalletRow, price: Price, due: int, received: Sequence[Credit]
     total = 0
     last: Credit | None = None
     for credit in received:
+        # Counted up to the expiry only: what came later cannot complete a price in time, however much it is.
         if credit.at > row.expires_at:
             break
         total += credit.amount

@@ -130,6 +130,7 @@ def _fitting(move: Move, around: Surroundings, fee_payer: str, toll: Toll) -> Mo
         Pack(toll=toll).with_move(move, instructions.of_move(move, around, fee_payer)).size(fee_payer)
         > PACKET_BYTES
     ):
+        # Half of the accounts at a time, and SOL with the last of them: the next pass sees what is left and moves it.
         kept = move.closes[: -(-len(move.closes) // 2)]
         addresses = {holding.address for holding in kept}
         tokens = tuple(holding for holding in move.tokens if holding.address in addresses)

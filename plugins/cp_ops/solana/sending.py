@@ -174,20 +174,13 @@ class Sender:
         for transaction, status in zip(transactions, statuses, strict=True):
             number = transaction.id
             if status is None:
-                if height is not None and height > transaction.last_valid_block_height:
+                if _can_never_land(transaction, height):
                     endings.expired.add(number)
                     records.append((number, EXPIRED, "its blockhash expired before it landed"))
-                continue
             # A block at a lower commitment can still be dropped, with everything in it.
-            if REACHED[status.commitment] < REACHED[self._commitment]:
-                continue
-            self.fees += transaction.fee
-            if status.err is None:
-                endings.landed.add(number)
-                records.append((number, LANDED, ""))
-            else:
-                endings.failed[number] = status.err
-                records.append((number, FAILED, str(status.err)))
+            elif REACHED[status.commitment] >= REACHED[self._commitment]:
+                self.fees += transaction.fee
+                records.append(_ending(number, status.err, endings))
         self._record(records)
         for number, _, _ in records:
             del waiting[number]
@@ -210,3 +203,16 @@ class Sender:
                 states=[state for _, state, _ in records],
                 errors=[error for _, _, error in records],
             )
+
+
+def _can_never_land(unknown: Sent, height: int | None) -> bool:
+    return height is not None and height > unknown.last_valid_block_height
+
+
+def _ending(number: int, err: Any, endings: Endings) -> tuple[int, str, str]:
+    """Note what a transaction that is in a block has come to; give its record."""
+    if err is None:
+        endings.landed.add(number)
+        return number, LANDED, ""
+    endings.failed[number] = err
+    return number, FAILED, str(err)

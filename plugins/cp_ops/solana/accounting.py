@@ -41,9 +41,11 @@ class BalanceSheet:
         before = _contents(chain)
         swept = Counter({SOL: move.lamports, **move.amounts()})
         left = _contents(after)
+        # Counters drop what reaches zero, so SOL is set by hand: its rent went to the fee payer and was not swept.
         expected = before - swept
         expected[SOL] = before[SOL] - move.lamports - move.rent
         for mint, amount in expected.items():
+            # More than expected is money that came in meanwhile. Less means that another process signs for this wallet.
             if left[mint] < amount:
                 raise AccountingError(
                     f"wallet {move.row.wallet_id} holds {left[mint]} of {mint}, {amount} must be left: "

@@ -115,8 +115,10 @@ def _wallet(
     holdings: list[Holding] = []
     for key, account in accounts:
         holding = parse_holding(key, account)
+        # Whoever owns an associated account may give it away: it is at the wallet's address and not the wallet's any more.
         if holding is not None and holding.owner == address:
             holdings.append(holding)
+    # An address that a program owns or that holds data is no wallet: the system program transfers nothing from it.
     movable = own is None or (own.owner == SYSTEM_PROGRAM and not own.data)
     return WalletOnChain(address, _lamports(own), tuple(holdings), movable)
 

@@ -189,6 +189,7 @@ def _answer_by_transactions(
 
 def merge(histories: Iterable[Sequence[SignatureInfo]]) -> list[SignatureInfo]:
     """Join histories of accounts, newest first: each transaction that did not fail, once."""
+    # Sorting is stable: oldest first into it and turned round afterwards, transactions of one slot keep the node's order.
     lines = {line.signature: line for one in histories for line in reversed(one) if not line.failed}
     return sorted(lines.values(), key=lambda line: line.slot)[::-1]
 
@@ -287,6 +288,7 @@ def best_of(answers: Iterable[tuple[int, PaymentVerdict]]) -> dict[int, PaymentV
 def change(details: Mapping[str, Any], owner: str, mint: str | None) -> int:
     """Give what a transaction brought an owner (negative: took), in minor units; in lamports when mint is None."""
     meta = details["meta"]
+    # A failed transaction moves nothing. It only costs its fee, which the fee payer bears.
     if meta.get("err") is not None:
         return 0
     keys = [key["pubkey"] for key in details["transaction"]["message"]["accountKeys"]]

@@ -30,6 +30,7 @@ def key(address: str) -> Pubkey:
 def of_move(move: Move, around: Surroundings, fee_payer: str) -> list[Instruction]:
     """Give a move's instructions: tokens to the receiver, accounts closed, SOL to the receiver."""
     moved = {holding.address for holding in move.tokens}
+    # Tokens first: an account can be closed only when it is empty, and one failing instruction undoes all others.
     made = [_transfer_checked(holding, around) for holding in move.tokens]
     for holding in move.closes:
         if holding.withheld and holding.mint in around.mints:

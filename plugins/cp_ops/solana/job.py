@@ -47,6 +47,7 @@ class SendFunds(WalletJob):
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:  # noqa: ARG002
         """Select wallets that are processing, whose sending failed, or whose accepted payment left them as created."""
         sending = self.select(tx, limit=options.limit, states=list(UNSENT))
+        # The application may have died between accepting a payment and marking its wallet.
         created = self.select(tx, limit=options.limit, statuses=list(ACCEPTED), states=[WalletState.CREATED])
         return first_of(options.limit, sending, created)
 

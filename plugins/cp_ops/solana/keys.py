@@ -89,6 +89,7 @@ class WalletKeyRing:
             keypair = Keypair.from_bytes(_bytes_of(text))
         except (ValueError, TypeError):
             raise KeyUnusableError(KeyProblem.UNDECRYPTABLE, "what is stored is not a keypair") from None
+        # Signing with another wallet's key would move that wallet's money, and leave this one's where it is.
         if str(keypair.pubkey()) != address:
             raise KeyUnusableError(
                 KeyProblem.MISMATCH, "the stored key is not the key of the payment's address"

@@ -73,11 +73,13 @@ class SecondLook:
         cases: list[Case] = []
         for move, done in [*((move, True) for move in landed), *((move, False) for move in again)]:
             row = replace(move.row, moves=move.row.moves + done)
+            # Where the money went is known, so the planner must not ask the chain's history for it.
             cases.append(Case(row, after[row.address], transfer="moved in this run"))
             expected = before[row.address].money() - (money_of([move]) if done else Counter())
             came[row.wallet_id] = after[row.address].money() - expected
         emptied = {move.row.wallet_id for move in landed}
         self._report([found for case in cases if (found := self._finding(case, came, emptied)) is not None])
+        # No chain time: nothing may expire on a second look, which has read no history.
         moves = plan_wallets(cases, Terms(self._run.now, None, self._around)).moves
         return self._within_caps(moves, came, committed)
 

@@ -153,6 +153,7 @@ class Sender:
             self._look(waiting, endings, height)
             if not waiting:
                 break
+            # Undecided is an end for this run only: the transactions stay open, and the next run follows them.
             if time.monotonic() - started > self._patience.give_up:
                 endings.undecided |= set(waiting)
                 break

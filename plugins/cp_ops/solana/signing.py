@@ -56,6 +56,7 @@ def sign(
     message = pack.message(payer, Hash.from_string(blockhash.hash))
     signers = [keys[address] for address in dict.fromkeys(move.row.address for move in pack.moves)]
     wire = bytes(VersionedTransaction(message, [fee_payer, *signers]))
+    # The bytes themselves are read back: what is checked is what is sent, and not what was meant.
     check_wire(wire, around, payer)
     signature = str(VersionedTransaction.from_bytes(wire).signatures[0])
     return Signed(pack, wire, signature, blockhash.last_valid_block_height)
@@ -86,6 +87,7 @@ def _allowed(  # noqa: PLR0911 - one return per kind of instruction
     if program == COMPUTE_BUDGET_PROGRAM:
         return True
     if program == SYSTEM_PROGRAM:
+        # The fee payer signs every transaction, so a transfer from it would be carried out like any other.
         transfers = int.from_bytes(data[:4], "little") == _SYSTEM_TRANSFER
         return transfers and accounts[1] == around.receiver and accounts[0] != fee_payer
     if program == ASSOCIATED_TOKEN_PROGRAM:

@@ -110,8 +110,6 @@ class Sweeper:
         self.balance.check()
         return self._result
 
-    # -- one pass ------------------------------------------------------------------------------------------------
-
     def _one_pass(self, pending: list[Move], chain: dict[str, WalletOnChain], toll: Toll) -> list[Move]:
         """Send everything once, wait for the chain, and look again; give what is still to be moved."""
         sent, again = self._send(pending, toll)
@@ -198,8 +196,6 @@ class Sweeper:
             address = str(keys[error.account])
             return next((move for move in pack.moves if move.row.address == address), None)
         return None
-
-    # -- around it -----------------------------------------------------------------------------------------------
 
     def _unit_price(self) -> int:
         """Give the priority fee to pay: what three quarters of recent blocks were content with, capped."""

@@ -114,6 +114,7 @@ class _WalletRun:
         of it, and the next run of any command finds that out.
         """
         run, settings = self._run, self._run.settings
+        # First of all: a wallet whose transaction is still open is left out of everything below.
         if self._job.moves and not run.dry_run:
             self._finish_open()
         scene = self._look()
@@ -132,10 +133,9 @@ class _WalletRun:
         settle_wallets(run, made, rows, swept, receiver=str(self._configuration.receiver))
         if self._job.moves:
             problems = swept.problems if swept else []
+            # What is on hold or under way was not looked at closely: its findings stay as they are.
             examined = [case.row for case in cases if not case.hold and not case.row.in_flight]
             report_conditions(run, examined, made.findings, problems)
-
-    # -- reading -------------------------------------------------------------------------------------------------
 
     def _finish_open(self) -> None:
         """Follow the transactions that earlier runs left open to their end."""
@@ -152,8 +152,6 @@ class _WalletRun:
             mints = [row["mint_address"] for row in tx.rows("listed_mints")]
             rows = self._job.in_scope(self._run, tx, self._options)
         return self._survey.look(rows, mints)
-
-    # -- moving -------------------------------------------------------------------------------------------------
 
     def _sweep(self, made: WalletPlan, rows: dict[int, WalletRow], scene: Scene) -> Swept | None:
         moves = [
@@ -175,6 +173,7 @@ class _WalletRun:
 
     def _require_receiver(self, moves: Sequence[Move], around: Surroundings) -> None:
         """Refuse to fund a new receiver with less than it must hold."""
+        # The chain refuses to leave a new account below its rent floor, and every transfer of the run would fail one by one.
         lamports = [move.lamports for move in moves if move.lamports]
         if (
             lamports

@@ -14,7 +14,7 @@ transactions (claims); one per record of what became of them (sending); the wall
 Read in this order:
 
 - wallets, cases: a wallet's rows, what it holds, and everything that is known of it. moves: what it gives.
-- survey: what a run looks at before it decides, with chain (accounts), history (who paid, and when) and departed (money that
+- survey: what a run looks at before it decides, with chain (accounts), history (who paid, and when: verdicts) and departed (money that
   is gone already).
 - plan: the decisions, with obstacles (what cannot be moved) and findings (their words); actions is its result.
 - wallet_job, job: the run, and which wallets each of the four commands looks at. apply: what is done to the rows.

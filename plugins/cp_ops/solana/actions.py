@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from cp_ops.runtime.findings import Finding
     from cp_ops.runtime.plan import Plan
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.history import Paid
     from cp_ops.solana.moves import Move
+    from cp_ops.solana.verdicts import Paid
     from cp_ops.solana.wallets import WalletRow, WalletState
 
 ACCEPT = "accept"

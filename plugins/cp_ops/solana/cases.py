@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cp_ops.solana.history import PaymentVerdict
+    from cp_ops.solana.verdicts import PaymentVerdict
     from cp_ops.solana.wallets import WalletOnChain, WalletRow
 
 

@@ -65,6 +65,7 @@ class Claims:
         blockhash = self._rpc.latest_blockhash(self._configuration.commitment)
         rows = [move.row for pack in packs for move in pack.moves]
         with self._run.write() as tx:
+            # Two processes that claim at once would each see the other's wallets as free until one of them commits.
             tx.execute("lock_claims")
             stored = {
                 row["wallet_id"]: row["stored_key"]
@@ -111,6 +112,7 @@ class Claims:
                 kept.append(move)
         if len(kept) == len(pack.moves):
             return pack, keys
+        # Built anew from what is kept: a pack that names a wallet without its signature would be refused as a whole.
         payer = str(self._payer.pubkey())
         smaller = Pack(toll=pack.toll)
         for move in kept:

@@ -134,6 +134,7 @@ class SolanaConfiguration:
             raise _invalid(conn_id, where, problem["msg"].removeprefix("Value error, ")) from None
         fee_payer = _parsed(conn_id, "fee_payer", parse_keypair, fields.fee_payer.get_secret_value())
         receiver = _parsed(conn_id, "receiver_address", _parse_address, fields.receiver_address)
+        # Swept funds would pay the fees of later runs, and no account could tell the two apart.
         if receiver == fee_payer.pubkey():
             raise _invalid(conn_id, "receiver_address", "is the fee payer itself: swept funds would pay fees")
         secrets = [key.get_secret_value() for key in fields.wallet_encryption_keys]

@@ -6,18 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.solana.accounts import associated_address
-from cp_ops.solana.history import (
-    Late,
-    Pending,
-    Underpaid,
-    best_of,
-    change,
-    completed,
-    credits_in,
-    merge,
-    prices_due,
-    read_transactions,
-)
+from cp_ops.solana.history import best_of, change, completed, credits_in, merge, prices_due, read_transactions
+from cp_ops.solana.verdicts import Late, Pending, Underpaid
 from cp_ops.solana.wallets import WalletState
 
 if TYPE_CHECKING:
@@ -25,8 +15,8 @@ if TYPE_CHECKING:
 
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import Commitment
-    from cp_ops.solana.history import PaymentVerdict
     from cp_ops.solana.rpc import Rpc, SignatureInfo
+    from cp_ops.solana.verdicts import PaymentVerdict
     from cp_ops.solana.wallets import Price, WalletOnChain, WalletRow
 
     TransactionsRead = Mapping[str, Mapping[str, Any] | None]
@@ -60,6 +50,7 @@ def find_transfers(
         return result
     receivers = [around.receiver, *(address for address, open_ in around.receiver_accounts.values() if open_)]
     histories = rpc.histories([*receivers, *(row.address for row in rows)], commitment)
+    # One call for the receiver answers for every wallet whose transfer is recent; reading transactions costs one call each.
     received = {line.signature for line in merge(histories[: len(receivers)])}
     unclear: list[tuple[WalletRow, list[SignatureInfo]]] = []
     for row, history in zip(rows, histories[len(receivers) :], strict=True):
@@ -225,6 +216,7 @@ def _judge(
     incomes = [_income(row, price, due, lines[price.mint], read) for price, due in prices_due(row, around)]
     verdicts = [(row.payment_id, income.verdict) for income in incomes if income.verdict is not None]
     best = best_of(verdicts).get(row.payment_id)
+    # What the wallet signed is not the customer's. Such a transaction shows that money went, whoever sent it.
     left = any(income.left for income in incomes)
     # What could not be read may be what took the money out, so a balance is not trusted then either.
     if not left and not isinstance(best, Pending):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cp_ops.solana.verdicts import Late, Paid, Pending, Underpaid, Unpaid
 from cp_ops.solana.wallets import SOL_DECIMALS
 
 if TYPE_CHECKING:
@@ -20,61 +21,11 @@ if TYPE_CHECKING:
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import Commitment
     from cp_ops.solana.rpc import Rpc, SignatureInfo
+    from cp_ops.solana.verdicts import PaymentVerdict
     from cp_ops.solana.wallets import Price, WalletOnChain, WalletRow
 
 ACCOUNTS_PER_OPENING = 8
 """The payment module opens up to eight token accounts in a transaction (MAX_ATAS_PER_TX)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """The price was there in time: the transaction that completed it, and what had come in by the expiry."""
-
-    token_id: int
-    mint: str | None
-    amount: int
-    signature: str
-    paid_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """The price is there, but was not by the expiry.
-
-    :param received: what came in by mint (SOL: None), where some of it has left the wallet already.
-    """
-
-    mint: str | None
-    amount: int
-    received: tuple[tuple[str | None, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Underpaid:
-    """Money is there, but less than the price of any token.
-
-    :param received: as for `Late`.
-    """
-
-    received: tuple[tuple[str | None, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """The price is there, but the history at the acceptance commitment does not tell who paid it.
-
-    :param awaited: whether it is known to be on its way to that commitment.
-    """
-
-    awaited: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unpaid:
-    """Nothing is there."""
-
-
-PaymentVerdict = Paid | Late | Underpaid | Pending | Unpaid
 
 
 @dataclass(frozen=True, slots=True)

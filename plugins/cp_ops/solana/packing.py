@@ -106,9 +106,11 @@ def pack_moves(
     apart = set(alone)
     done: list[Pack] = []
     unfinished: list[Pack] = []
+    # Wallets with the same mints share the mints' and the receiver's addresses in a message, so more of them fit.
     for whole in sorted(moves, key=_shape):
         move = _fitting(whole, around, fee_payer, toll)
         body = instructions.of_move(move, around, fee_payer)
+        # Whoever has spoiled a transaction before takes no other wallet down with it again.
         if move.row.wallet_id in apart:
             done.append(Pack(toll=toll).with_move(move, body))
             continue

@@ -23,9 +23,10 @@ from cp_ops.solana.actions import (
     WalletPlan,
 )
 from cp_ops.solana.findings import Arrival, Condition, of_arrival, of_wallet
-from cp_ops.solana.history import Late, Paid, Pending, Underpaid, Unpaid, covers
+from cp_ops.solana.history import covers
 from cp_ops.solana.moves import Move
 from cp_ops.solana.obstacles import obstacles
+from cp_ops.solana.verdicts import Late, Paid, Pending, Underpaid, Unpaid
 from cp_ops.solana.wallets import PaymentStatus, WalletState, money_key, symbol_of
 
 if TYPE_CHECKING:

@@ -49,6 +49,7 @@ def report_conditions(
     wallets = {row.target for row in rows}
     with run.read() as tx:
         known = tx.rows("open_wallet_findings", ledger=LEDGER, kinds=list(CONDITIONS))
+    # Only what was examined can be resolved. Without this, a run over few wallets would resolve the findings of all others.
     open_before = [row["subject"] for row in known if _wallet_of(row["subject"]) in wallets]
     subjects = [*open_before, *(one.subject for one in found)]
     if subjects:

@@ -88,6 +88,7 @@ class SecondLook:
         row, amounts = case.row, came[case.row.wallet_id]
         if not amounts:
             return None
+        # A wallet that was not emptied yet still holds what is to be swept: an accepted payment's money is no arrival.
         if row.wallet_id not in emptied:
             if row.status != PaymentStatus.EXPIRED and row.state != WalletState.SENT:
                 return None
@@ -110,6 +111,7 @@ class SecondLook:
         """Leave wallets that got more to the next run, where moving it would exceed a cap in this one."""
         settings = self._run.settings
         caps = (settings.solana_max_sweep_lamports, settings.solana_max_sweep_tokens)
+        # The caps hold for the run as a whole, so money that keeps coming in cannot raise what one run moves.
         above = list(above_caps(committed + money_of(moves), *caps, self._around))
         if not above:
             return Seen(list(moves))

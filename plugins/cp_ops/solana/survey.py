@@ -10,8 +10,9 @@ from cp_ops.solana.cases import Case
 from cp_ops.solana.chain import list_extra_accounts, read_surroundings, read_wallets
 from cp_ops.solana.configuration import FASTER, SLOWER
 from cp_ops.solana.departed import find_transfers, judge_departed
-from cp_ops.solana.history import Paid, Pending, covers, judge_payments
+from cp_ops.solana.history import covers, judge_payments
 from cp_ops.solana.plan import Terms
+from cp_ops.solana.verdicts import Paid, Pending
 from cp_ops.solana.wallets import EMPTIED, PaymentStatus, WalletRow, WalletState
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import SolanaConfiguration
-    from cp_ops.solana.history import PaymentVerdict
     from cp_ops.solana.rpc import Rpc
+    from cp_ops.solana.verdicts import PaymentVerdict
     from cp_ops.solana.wallets import WalletOnChain
 
 INSPECTED_AT_ONCE = 25
@@ -170,6 +171,7 @@ class WalletSurvey:
         holds = {row.wallet_id: UNEQUAL for row in undecided if scene.differs(row)}
         verdicts = self._verdicts(initiated, holds, scene)
         suspects = self._departed(initiated, verdicts, holds, scene, terms)
+        # These verdicts replace the ones by balance: what has left a wallet had come into it before.
         verdicts |= judge_departed(self._rpc, self._acceptance, scene.pairs(suspects), scene.around)
         emptied = [
             row
@@ -202,6 +204,7 @@ class WalletSurvey:
         )
         for row in initiated:
             paid = isinstance(verdicts[row.payment_id], Paid)
+            # "Unpaid" at one commitment only is no answer: the payment may be a few seconds old, or dropped again.
             if row.wallet_id in holds and not paid and scene.covers_at_either(row):
                 verdicts[row.payment_id] = Pending(awaited=True)
         return verdicts
@@ -224,6 +227,7 @@ class WalletSurvey:
             for row in initiated
             if self._has_run_out(row, terms) and _is_open_unpaid(row, verdicts, holds)
         ]
+        # Thousands of payments that nobody paid may expire in one run, and each question is a call.
         created = [row for row in due if row.state == WalletState.CREATED]
         if len(created) <= ASKED_AT_ONCE:
             return due
@@ -237,6 +241,7 @@ class WalletSurvey:
         """Read payments that are about to expire once more: those that got something meanwhile are judged anew later."""
         if not expiring:
             return {}
+        # At the faster commitment in use: it shows first what has come in since the other readings.
         level = FASTER if FASTER in (self._level, self._acceptance) else SLOWER
         now = read_wallets(self._rpc, level, expiring, scene.around)
         return {row.wallet_id: CHANGED for row in expiring if now[row.address] != scene.chain[row.address]}

@@ -148,6 +148,7 @@ class Sweeper:
             error = TransactionRejectedError(err, f"landed with error {err}")
             again += self._blame(sent[number][1], err, error)
         again += [move for number in endings.expired for move in sent[number][1].moves]
+        # What is undecided may still move: it counts for the caps of this run as if it had.
         for number in endings.undecided:
             self._result.undecided += [move.row for move in sent[number][1].moves]
             self._undecided.update(money_of(sent[number][1].moves))
@@ -178,6 +179,7 @@ class Sweeper:
         if err in UNPAYABLE:
             raise RemoteRefusedError(f"the fee payer {self._payer} cannot pay: send it SOL")
         culprit = self._culprit(pack, error)
+        # A refusal that names nobody is the wallet's own where it was alone, and nobody's where several went together.
         if culprit is None and len(pack.moves) == 1 and err != NOBODYS_FAULT:
             culprit = pack.moves[0]
         if culprit is None:
@@ -229,6 +231,7 @@ class Sweeper:
         for one in self._opening:
             if one.id not in endings.landed:
                 raise self._not_opened(endings.failed.get(one.id))
+            # It moved no wallet's funds, so nothing is looked at again for it.
             endings.landed.discard(one.id)
         self._opening.clear()
 

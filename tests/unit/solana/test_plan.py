@@ -12,8 +12,8 @@ from cp_ops.runtime.errors import CapExceededError
 from cp_ops.solana.accounts import TOKEN_PROGRAM, Holding, Mint
 from cp_ops.solana.cases import Case
 from cp_ops.solana.chain import Surroundings
-from cp_ops.solana.history import Late, Paid, Pending, Underpaid, Unpaid
 from cp_ops.solana.plan import Terms, plan_wallets
+from cp_ops.solana.verdicts import Late, Paid, Pending, Underpaid, Unpaid
 from cp_ops.solana.wallets import Price, WalletOnChain, WalletRow
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -11,5 +11,5 @@ Transactions: reading the platform, then the firm as it sees itself; opening the
 once, with the audit event, the invitation's mail and the completed log row. A log row still in progress after its run is dead
 says that nothing was kept.
 
-Read options, steps, plan (with baseline: what a firm starts with), job, apply; then log, invitation and passwords.
+Read options, steps, plan with actions (and baseline: what a firm starts with), job, apply; then log, invitation and passwords.
 """

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
+from cp_ops.firms.provisioning.actions import AdoptAccount, CreateFirm, CreateMissing, CreateStages
 from cp_ops.firms.provisioning.invitation import invitation_mail
-from cp_ops.firms.provisioning.plan import AdoptAccount, CreateFirm, CreateMissing, CreateStages
 from cp_ops.firms.provisioning.steps import BaselineSet, Step
 from cp_ops.runtime import audit, outbox
 from cp_ops.runtime.errors import DatabaseConflictError
@@ -62,6 +62,7 @@ class Provisioning:
         :param password: the `auth_user.password` of the account that is to be created.
         """
         self._known_firm_id, self._password = firm_id, password
+        # Asked again inside the transaction: the plan was made before it began.
         accounts = self._tx.rows("accounts_of_address", email=self._options.admin_email)
         if accounts and plan.of_kind(Step.CREATE_ACCOUNT):
             raise DatabaseConflictError(

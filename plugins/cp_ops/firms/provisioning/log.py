@@ -103,6 +103,7 @@ class ProvisioningLog:
 
     def _fail(self, message: str) -> None:
         step = self._step
+        # Nothing was to be written yet, so there is no row: a refused request is logged all the same.
         if not self._begun:
             self.begin()
         with self._run.write() as tx:

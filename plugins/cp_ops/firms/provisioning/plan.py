@@ -9,10 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cp_ops.firms.provisioning.actions import (
+    AdoptAccount,
+    CreateAccount,
+    CreateFirm,
+    CreateMissing,
+    CreateStages,
+)
 from cp_ops.firms.provisioning.steps import CREATES, BaselineSet, Step
 from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.firms import SERVED
-from cp_ops.runtime.plan import Action, Payload, Plan, Scalar, Skip
+from cp_ops.runtime.plan import Action, Plan, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,51 +111,6 @@ class Existing:
         return any(member.user_id == account.id for member in self.memberships)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CreateFirm(Payload):
-    """The firm's settings."""
-
-    name: str
-    timezone: str
-    currency: str
-    tier: str
-    max_users: int
-    max_clients: int
-    max_storage_gb: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CreateAccount(Payload):
-    """Whether the account gets a password; the password itself is in no plan."""
-
-    with_password: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AdoptAccount(Payload):
-    """The account that becomes the firm's administrator."""
-
-    user_id: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CreateMissing(Payload):
-    """The keys of a set's rows that the firm lacks."""
-
-    missing: tuple[str, ...]
-
-    def hashed(self) -> dict[str, Scalar]:
-        """Give the keys as one text, a line each."""
-        return {"keys": "\n".join(self.missing)}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CreateStages(Payload):
-    """The pipeline that has no stages."""
-
-    pipeline_id: int
-
-
 def plan_provisioning(request: ProvisionFirmOptions, existing: Existing, baseline: Baseline) -> Plan:
     """Plan what is missing, in the order of the steps.
 
@@ -170,6 +132,7 @@ def _account(request: ProvisionFirmOptions, existing: Existing) -> ExistingAccou
     """Find the administrator's account, if it may be used."""
     if not existing.accounts:
         return None
+    # Whichever was chosen could be the wrong person, and would run the firm.
     if len(existing.accounts) > 1:
         raise OptionsError(
             "admin_email",
@@ -184,6 +147,7 @@ def _account(request: ProvisionFirmOptions, existing: Existing) -> ExistingAccou
             f"an account with this address exists already (auth_user {account.id})",
             "If that is the person meant, set adopt_existing_user",
         )
+    # Taking a password for an account that is there would let whoever provisions log in as somebody else.
     if not ours and request.admin_password_ref is not None:
         raise OptionsError(
             "admin_password_ref",
@@ -201,6 +165,7 @@ def _account(request: ProvisionFirmOptions, existing: Existing) -> ExistingAccou
 
 def _require_own(firm: ExistingFirm, existing: Existing, account: ExistingAccount | None) -> None:
     """Let only a firm's own administrator repair it."""
+    # A suspended firm is not brought back by a repair: that is a decision about its contract.
     if firm.status not in SERVED:
         raise OptionsError("slug", f"the firm of this slug (firm {firm.id}) is {firm.status}")
     own = {member.user_id: member for member in existing.memberships}.get(account.id) if account else None

@@ -35,6 +35,7 @@ def compose(mail: Mapping[str, Any], now: datetime, *, sender: str = "") -> Emai
     :param sender: the From address as it is set now, which may correct the one that was set at the mail's decision.
     """
     message = EmailMessage()
+    # The sender of the decision, not of today: a setting that is corrected must not change the Message-ID.
     domain = mail["sender"].rsplit("@", 1)[-1].rstrip("> ") or "localhost"
     message["Message-ID"] = f"<cp-ops-{mail['id']}.{mail['created_at']:%Y%m%d%H%M%S}@{domain}>"
     message["Date"] = format_datetime(now)

@@ -40,6 +40,7 @@ class MailOutbox:
         try:
             sender = self._run.settings.default_from_email
             message = compose(self._with_link(row), self._run.now, sender=sender)
+        # Such a row would stop every later run at the same place, so it is given up like a mail that nobody takes.
         except (ValueError, LookupError) as error:
             raise RowFailedError(f"no mail can be made of this row ({type(error).__name__})") from None
         self._run.remote_call()
@@ -97,6 +98,7 @@ class MailOutbox:
         run = self._run
         firm_ids = [row["firm_id"]] if row["firm_id"] else []
         settled = None
+        # One transaction: no mail that was sent keeps an open finding, and none is given up without one.
         with run.write(next(iter(run.tenants(firm_ids)), None)) as tx:
             tx.execute(statement, id=row["id"], **values)
             if found or row["has_finding"]:

@@ -54,6 +54,7 @@ class WebhookOutbox:
 
     def attempt(self, row: Row) -> None:
         """Post an event."""
+        # The signature holds the moment of the request: receivers refuse one that is minutes old.
         event = _event(row)
         body = json.dumps(event.as_dict(), sort_keys=True).encode()
         self._run.remote_call()

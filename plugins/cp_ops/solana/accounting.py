@@ -1,4 +1,4 @@
-"""The run's balance sheet: what was in the wallets = swept + rent recovered + left behind, per mint; fees beside it."""
+"""The run's balance sheet. For each mint, what was in the wallets = swept + rent recovered + left behind. Fees stand beside it."""
 
 from __future__ import annotations
 

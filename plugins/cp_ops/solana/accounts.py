@@ -1,7 +1,7 @@
 """Token accounts and mints: their bytes, and where an owner's associated account lies.
 
-Layouts: spl-token `state.rs` (165 and 82 bytes); Token-2022 puts a byte of account type at 165, then extensions of type
-u16, length u16, value (`extension/mod.rs`).
+The layouts are those of spl-token's `state.rs`, 165 and 82 bytes. Token-2022 adds a byte of account type at 165, and then
+extensions of type u16, length u16, value (`extension/mod.rs`).
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def parse_holding(address: str, account: Account | None) -> Holding | None:
         return None
     fields = _HOLDING.unpack_from(account.data)
     mint, owner, amount, _, _, state, _, _, _, has_close, close = fields
+    # Allocated and not initialised: it has neither mint nor owner yet.
     if state == 0:
         return None
     return Holding(
@@ -79,6 +80,7 @@ def parse_mint(address: str, account: Account | None) -> Mint | None:
     """Read a mint; None when there is none, or something else."""
     if account is None or account.owner not in TOKEN_PROGRAMS or len(account.data) < _MINT_SIZE:
         return None
+    # Token-2022 pads mints to a token account's size, so only the account type tells the two apart.
     if len(account.data) > _MINT_SIZE and _is_token_account(account.data):
         return None
     return Mint(address, account.owner, account.data[44])

@@ -128,6 +128,7 @@ def settle_wallets(
             receiver=receiver,
             now=run.now,
         )
+    # Done is what the chain shows and the row says. A row that somebody else has changed is left to the next run.
     changed = {row["wallet_id"] for row in answer}
     for one in settlements:
         if one.row.wallet_id in changed:

@@ -51,6 +51,7 @@ def read_surroundings(
 
     Which token program a mint belongs to is only known afterwards, so the receiver's account is asked for under each.
     """
+    # Asking under both programs costs two keys a mint. Knowing the program first would cost a round trip.
     candidates = {
         (mint, program): associated_address(receiver, mint, program)
         for mint in mints

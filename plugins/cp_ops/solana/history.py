@@ -1,9 +1,10 @@
 """Who paid a wallet, when, and how much.
 
 One call a wallet gives the signatures that mention it, with their times. Where the shape of that history leaves one
-answer only, it is taken; everything else is read transaction by transaction. The shape: a wallet's token accounts are
-opened by the fee payer, so the signatures that the fee payer's own history shares with the wallet's are its opening (and
-sweeps); what is left is what customers did.
+answer only, that answer is taken. Everything else is read transaction by transaction.
+
+The shape is what remains when our own signatures are taken out. The fee payer opens a wallet's token accounts and pays for
+sweeps, so a signature that its history shares with the wallet's is an opening or a sweep. All others are customers'.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def _answer(
 ) -> dict[int, PaymentVerdict]:
     accounts = list(dict.fromkeys(account for question in questions for account in question.accounts))
     read_histories = dict(zip(accounts, rpc.histories(accounts, commitment), strict=True))
+    # Its newest thousand: an older opening counts as a customer's, which only means that the transactions are read.
     ours = {line.signature for line in rpc.histories([fee_payer], commitment)[0]}
     answers: list[tuple[int, PaymentVerdict]] = []
     unclear: list[tuple[_Question, list[SignatureInfo]]] = []
@@ -159,13 +161,14 @@ def credits_in(
     owner: str,
     mint: str | None,
 ) -> list[Credit] | None:
-    """Give what came in, oldest first; None when a transaction or its time is unknown: it may be the one that matters.
+    """Give what came in, oldest first; None when a transaction or its time is unknown, as it may be the one that matters.
 
     :param history: newest first, without failed transactions.
     """
     found: list[Credit] = []
     for line in reversed(history):
         details = read.get(line.signature)
+        # Leaving it out could turn a payment in time into a late one.
         if details is None or line.block_time is None:
             return None
         amount = change(details, owner, mint)
@@ -226,6 +229,7 @@ def completed(row: WalletRow, price: Price, due: int, received: Sequence[Credit]
 
 def best_of(answers: Iterable[tuple[int, PaymentVerdict]]) -> dict[int, PaymentVerdict]:
     """Of a payment's tokens take the one that was paid first; else the most that can be said. By payment id."""
+    # "Pending" before "late": while one token's history is unknown, another's late payment must not let it expire.
     order: dict[type, int] = {Paid: 0, Pending: 1, Late: 2}
     best: dict[int, PaymentVerdict] = {}
     for payment_id, verdict in answers:
@@ -237,7 +241,7 @@ def best_of(answers: Iterable[tuple[int, PaymentVerdict]]) -> dict[int, PaymentV
 
 
 def change(details: Mapping[str, Any], owner: str, mint: str | None) -> int:
-    """Give what a transaction brought an owner (negative: took), in minor units; in lamports when mint is None."""
+    """Give what a transaction brought an owner, in minor units, of SOL when mint is None. It is negative for what it took."""
     meta = details["meta"]
     # A failed transaction moves nothing. It only costs its fee, which the fee payer bears.
     if meta.get("err") is not None:

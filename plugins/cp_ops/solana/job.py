@@ -1,4 +1,4 @@
-"""The four commands: each says which wallets it looks at; what is done with them is one planner's."""
+"""The four commands. Each says which wallets it looks at; one planner says what is done with them."""
 
 from __future__ import annotations
 

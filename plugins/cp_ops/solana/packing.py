@@ -34,7 +34,7 @@ UNITS = {"transfer": 1_000, "token": 15_000, "open": 60_000}
 
 @dataclass(frozen=True)
 class Toll:
-    """What is paid beside signatures: micro-lamports per compute unit; 0 leaves the instructions for it out."""
+    """What is paid beside signatures, in micro-lamports per compute unit. With 0 the instructions for it are left out."""
 
     unit_price: int = 0
 

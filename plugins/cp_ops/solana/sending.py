@@ -103,6 +103,7 @@ class Sender:
                 self._rpc.send(transaction.wire, preflight or self._commitment)
             except TransactionRejectedError as error:
                 endings.rejected[transaction.id] = error
+            # No answer is no refusal: it may be on its way, so it is followed like the others.
             except RemoteUnavailableError as error:
                 log.warning("%s: %s; the chain will tell", transaction.signature, error)
         self._record([(number, REJECTED, str(error)) for number, error in endings.rejected.items()])
@@ -147,6 +148,7 @@ class Sender:
         while waiting:
             if not again:
                 self._sleep(self._patience.poll)
+            # Asked for only when it is time to send again: that is soon enough to see a blockhash expire.
             height = None
             if time.monotonic() >= next_sending:
                 height = self._rpc.block_height("finalized")

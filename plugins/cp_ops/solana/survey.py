@@ -82,7 +82,7 @@ class WalletSurvey:
         self._acceptance = configuration.payment_acceptance_commitment
 
     def look(self, rows: list[WalletRow], mints: Sequence[str]) -> Scene:
-        """Read wallets and their surroundings from the chain; its time first: what is paid by then is in the readings."""
+        """Read the chain's time, then wallets and their surroundings, so that what is paid by then is in the readings."""
         level, acceptance = self._level, self._acceptance
         # The time is needed only where a payment may expire, and at the slower of the two commitments: what the faster
         # one shows by that time may still be missing from the readings at the slower one.

@@ -175,7 +175,8 @@ class Sweeper:
         return seen.moves
 
     def _blame(self, pack: Pack, err: Any, error: TransactionRejectedError) -> list[Move]:
-        """Find whose fault a refusal is: that wallet goes on alone, then not at all; the others are packed again."""
+        """Find whose fault a refusal is. That wallet goes on alone, then not at all, and the others are packed again."""
+        # It will be the same for every other transaction, so the run ends before it blames wallets for it.
         if err in UNPAYABLE:
             raise RemoteRefusedError(f"the fee payer {self._payer} cannot pay: send it SOL")
         culprit = self._culprit(pack, error)

@@ -1,4 +1,4 @@
-"""provision_firm: bring a new firm into the application, whole or not at all; the same request again repairs it."""
+"""provision_firm: bring a new firm into the application, whole or not at all. The same request again repairs it."""
 
 from __future__ import annotations
 

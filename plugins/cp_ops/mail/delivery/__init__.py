@@ -8,8 +8,9 @@ server's acceptance and the commit sends that one mail again, with the same Mess
 into one. A refusal of one mail ends that mail only. A refusal that concerns every mail (server.py) ends the run and counts
 for none of them.
 
-Transactions: reading what is due; one claim per batch; one per mail, with its finding; putting back what was not tried.
+The transactions, in their order: reading what is due, a claim for each batch, one for each mail with its finding, putting
+back what was not tried.
 
-Read plan, job, sending (what follows each answer), message. How often a mail is tried, and when it is given up, is
-`sending.POLICY`; the sequence is runtime/deliveries.py. The client is hooks/mail.py, which server.py describes.
+Read plan, job, sending (what follows each answer), message. `sending.POLICY` says how often a mail is tried and when it is
+given up. runtime/deliveries.py has the sequence. The client is hooks/mail.py, which server.py describes.
 """

@@ -7,8 +7,8 @@ The principle: an event is a row that commits with its payment (`cp_ops.solana_p
 it is told at least once. A receiver that is told twice knows the event by its id. Only Airflow's own record proves that an
 asset event was registered, so an event counts as announced when a later run finds it there.
 
-Transactions: reading; noting what Airflow has registered; claiming deliveries; one per delivery. How often a delivery is
-tried, and when it is given up, is `webhook.POLICY`; the sequence is runtime/deliveries.py.
+The transactions, in their order: reading, noting what Airflow has registered, claiming deliveries, one for each delivery.
+`webhook.POLICY` says how often a delivery is tried and when it is given up. runtime/deliveries.py has the sequence.
 
 Read events, plan, job, webhook.
 """

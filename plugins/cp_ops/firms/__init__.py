@@ -1,1 +1,1 @@
-"""Firms: bringing a new tenant into the application."""
+"""Firms: provisioning/ brings a new firm into the application, or repairs one."""

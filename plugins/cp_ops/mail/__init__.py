@@ -1,1 +1,1 @@
-"""Delivery of the outbox."""
+"""Mail: delivery/ sends what the jobs of all domains have put into the outbox (runtime/outbox.py)."""

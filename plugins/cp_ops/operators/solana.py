@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from cp_ops.runtime.options import JobOptions
     from cp_ops.runtime.settings import Settings
-    from cp_ops.solana.announcing.job import AnnouncePayments, PaymentEvent
+    from cp_ops.solana.announcing.events import PaymentEvent
+    from cp_ops.solana.announcing.job import AnnouncePayments
     from cp_ops.solana.wallet_job import WalletJob
 
 POOL = "solana_rpc"

@@ -1,4 +1,7 @@
-"""The mail outbox: the decision to mail and the mail's row commit together; `cp_ops_deliver_mail` sends it."""
+"""The mail outbox: the decision to mail and the mail's row commit together; `cp_ops_deliver_mail` sends it.
+
+How often a delivery is tried, how it is claimed and when it is given up: `deliveries.py`, for this outbox and the webhook's.
+"""
 
 from __future__ import annotations
 

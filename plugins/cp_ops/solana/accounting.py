@@ -1,4 +1,4 @@
-"""The run's account: what was in the wallets = swept + rent recovered + left behind, per mint; fees beside it."""
+"""The run's balance sheet. For each mint, what was in the wallets = swept + rent recovered + left behind. Fees stand beside it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import CpOpsError
+from cp_ops.solana.wallets import SOL
 
 if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.moves import Move
     from cp_ops.solana.wallets import WalletOnChain
-
-SOL = "lamports"
 
 
 class AccountingError(CpOpsError):
@@ -21,7 +20,7 @@ class AccountingError(CpOpsError):
 
 
 @dataclass
-class Account:
+class BalanceSheet:
     """Amounts of one run, in lamports and in minor units by mint.
 
     `before` is what the moved wallets held when their transaction was built, rent included.
@@ -42,9 +41,11 @@ class Account:
         before = _contents(chain)
         swept = Counter({SOL: move.lamports, **move.amounts()})
         left = _contents(after)
+        # Counters drop what reaches zero, so SOL is set by hand: its rent went to the fee payer and was not swept.
         expected = before - swept
         expected[SOL] = before[SOL] - move.lamports - move.rent
         for mint, amount in expected.items():
+            # More than expected is money that came in meanwhile. Less means that another process signs for this wallet.
             if left[mint] < amount:
                 raise AccountingError(
                     f"wallet {move.row.wallet_id} holds {left[mint]} of {mint}, {amount} must be left: "
@@ -67,7 +68,7 @@ class Account:
                 raise AccountingError(f"{amount} of {mint} were in the wallets, {rest} are accounted for")
 
     def note(self, run: JobRun) -> None:
-        """Put the account into the outcome."""
+        """Put the sums into the outcome."""
         run.note("lamports_before", self.before[SOL])
         run.note("lamports_swept", self.swept[SOL])
         run.note("lamports_rent_recovered", self.rent)
@@ -81,8 +82,6 @@ class Account:
 
 
 def _contents(chain: WalletOnChain) -> Counter[str]:
-    found: Counter[str] = Counter({SOL: chain.lamports + chain.rent})
-    for holding in chain.holdings:
-        if holding.amount:
-            found[holding.mint] += holding.amount
+    found = chain.money()
+    found[SOL] += chain.rent
     return found

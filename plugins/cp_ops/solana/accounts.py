@@ -1,7 +1,7 @@
 """Token accounts and mints: their bytes, and where an owner's associated account lies.
 
-Layouts: spl-token `state.rs` (165 and 82 bytes); Token-2022 puts a byte of account type at 165, then extensions of type
-u16, length u16, value (`extension/mod.rs`).
+The layouts are those of spl-token's `state.rs`, 165 and 82 bytes. Token-2022 adds a byte of account type at 165, and then
+extensions of type u16, length u16, value (`extension/mod.rs`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from solders.pubkey import Pubkey
+
 if TYPE_CHECKING:
     from cp_ops.solana.rpc import Account
 
@@ -19,8 +21,6 @@ TOKEN_PROGRAM = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"  # noqa: S105 - an
 TOKEN_2022_PROGRAM = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"  # noqa: S105 - an address
 TOKEN_PROGRAMS = (TOKEN_PROGRAM, TOKEN_2022_PROGRAM)
 ASSOCIATED_TOKEN_PROGRAM = "ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL"  # noqa: S105 - an address
-WRAPPED_SOL = "So11111111111111111111111111111111111111112"
-NATIVE_DECIMALS = 9
 TOKEN_ACCOUNT_SIZE = 165
 _MINT_SIZE = 82
 _MULTISIG_SIZE = 355
@@ -60,6 +60,7 @@ def parse_holding(address: str, account: Account | None) -> Holding | None:
         return None
     fields = _HOLDING.unpack_from(account.data)
     mint, owner, amount, _, _, state, _, _, _, has_close, close = fields
+    # Allocated and not initialised: it has neither mint nor owner yet.
     if state == 0:
         return None
     return Holding(
@@ -79,6 +80,7 @@ def parse_mint(address: str, account: Account | None) -> Mint | None:
     """Read a mint; None when there is none, or something else."""
     if account is None or account.owner not in TOKEN_PROGRAMS or len(account.data) < _MINT_SIZE:
         return None
+    # Token-2022 pads mints to a token account's size, so only the account type tells the two apart.
     if len(account.data) > _MINT_SIZE and _is_token_account(account.data):
         return None
     return Mint(address, account.owner, account.data[44])
@@ -87,8 +89,6 @@ def parse_mint(address: str, account: Account | None) -> Mint | None:
 @lru_cache(maxsize=100_000)
 def associated_address(owner: str, mint: str, program: str) -> str:
     """Derive the address of an owner's associated token account."""
-    from solders.pubkey import Pubkey
-
     key = Pubkey.from_string
     seeds = [bytes(key(owner)), bytes(key(program)), bytes(key(mint))]
     return str(Pubkey.find_program_address(seeds, key(ASSOCIATED_TOKEN_PROGRAM))[0])
@@ -114,6 +114,4 @@ def _withheld(data: bytes) -> int:
 
 
 def _text(key: bytes) -> str:
-    from solders.pubkey import Pubkey
-
     return str(Pubkey.from_bytes(key))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every transfer needs to know of the chain: the listed mints, the receiver, the fee payer.
+    """What every transfer needs to know of the chain: the listed mints and the receiver.
 
     :param mints: the listed mints that exist; those that do not are in `missing`.
     :param receiver_accounts: the receiver's associated account of each mint, and whether it is open.
@@ -37,7 +37,6 @@ class Surroundings:
     receiver: str
     receiver_lamports: int
     receiver_accounts: dict[str, tuple[str, bool]]
-    fee_payer_lamports: int
 
     def programs_of(self, mint: str) -> tuple[str, ...]:
         """Give the token program of a mint; both when the mint's account is gone."""
@@ -46,18 +45,19 @@ class Surroundings:
 
 
 def read_surroundings(
-    rpc: Rpc, commitment: Commitment, *, mints: Sequence[str], receiver: str, fee_payer: str
+    rpc: Rpc, commitment: Commitment, *, mints: Sequence[str], receiver: str
 ) -> Surroundings:
-    """Read the listed mints, the receiver and its token accounts, the fee payer: in one reading.
+    """Read the listed mints, the receiver and its token accounts: in one reading.
 
     Which token program a mint belongs to is only known afterwards, so the receiver's account is asked for under each.
     """
+    # Asking under both programs costs two keys a mint. Knowing the program first would cost a round trip.
     candidates = {
         (mint, program): associated_address(receiver, mint, program)
         for mint in mints
         for program in TOKEN_PROGRAMS
     }
-    addresses = [receiver, fee_payer, *mints, *candidates.values()]
+    addresses = [receiver, *mints, *candidates.values()]
     found = dict(zip(addresses, rpc.accounts(addresses, commitment), strict=True))
     parsed = {mint: parse_mint(mint, found[mint]) for mint in mints}
     known = {mint: details for mint, details in parsed.items() if details is not None}
@@ -71,7 +71,6 @@ def read_surroundings(
             mint: (address, parse_holding(address, found[address]) is not None)
             for mint, address in accounts.items()
         },
-        fee_payer_lamports=_lamports(found[fee_payer]),
     )
 
 
@@ -117,8 +116,10 @@ def _wallet(
     holdings: list[Holding] = []
     for key, account in accounts:
         holding = parse_holding(key, account)
+        # Whoever owns an associated account may give it away: it is at the wallet's address and not the wallet's any more.
         if holding is not None and holding.owner == address:
             holdings.append(holding)
+    # An address that a program owns or that holds data is no wallet: the system program transfers nothing from it.
     movable = own is None or (own.owner == SYSTEM_PROGRAM and not own.data)
     return WalletOnChain(address, _lamports(own), tuple(holdings), movable)
 

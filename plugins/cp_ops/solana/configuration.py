@@ -15,16 +15,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from solders.pubkey import Pubkey
 
 from cp_ops.runtime.errors import ConnectionInvalidError
 from cp_ops.runtime.validation import first_problem
-from cp_ops.solana.keys import KeyRing, parse_keypair
+from cp_ops.solana.keys import WalletKeyRing, parse_keypair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from solders.keypair import Keypair
-    from solders.pubkey import Pubkey
 
 Commitment = Literal["processed", "confirmed", "finalized"]
 FinalCommitment = Literal["confirmed", "finalized"]
@@ -108,7 +108,7 @@ class SolanaConfiguration:
     rpc_url: str = field(repr=False)
     fee_payer: Keypair = field(repr=False)
     receiver: Pubkey
-    keys: KeyRing = field(repr=False)
+    keys: WalletKeyRing = field(repr=False)
     tables: PaymentTables
     commitment: FinalCommitment = "confirmed"
     payment_acceptance_commitment: FinalCommitment = "confirmed"
@@ -134,6 +134,7 @@ class SolanaConfiguration:
             raise _invalid(conn_id, problem.field or "extra", problem.message) from None
         fee_payer = _parsed(conn_id, "fee_payer", parse_keypair, fields.fee_payer.get_secret_value())
         receiver = _parsed(conn_id, "receiver_address", _parse_address, fields.receiver_address)
+        # Swept funds would pay the fees of later runs, and no account could tell the two apart.
         if receiver == fee_payer.pubkey():
             raise _invalid(conn_id, "receiver_address", "is the fee payer itself: swept funds would pay fees")
         secrets = [key.get_secret_value() for key in fields.wallet_encryption_keys]
@@ -142,7 +143,7 @@ class SolanaConfiguration:
             rpc_url=fields.rpc_url,
             fee_payer=fee_payer,
             receiver=receiver,
-            keys=_parsed(conn_id, "wallet_encryption_keys", KeyRing, secrets),
+            keys=_parsed(conn_id, "wallet_encryption_keys", WalletKeyRing, secrets),
             tables=PaymentTables(
                 payments=model,
                 tokens=fields.tokens_table,
@@ -172,8 +173,6 @@ def _parsed(conn_id: str, name: str, parse: Any, value: Any) -> Any:
 
 
 def _parse_address(text: str) -> Pubkey:
-    from solders.pubkey import Pubkey
-
     try:
         return Pubkey.from_string(text.strip())
     except ValueError:

@@ -1,9 +1,10 @@
 """Who paid a wallet, when, and how much.
 
 One call a wallet gives the signatures that mention it, with their times. Where the shape of that history leaves one
-answer only, it is taken; everything else is read transaction by transaction. The shape: a wallet's token accounts are
-opened by the fee payer, so the signatures that the fee payer's own history shares with the wallet's are its opening (and
-sweeps); what is left is what customers did.
+answer only, that answer is taken. Everything else is read transaction by transaction.
+
+The shape is what remains when our own signatures are taken out. The fee payer opens a wallet's token accounts and pays for
+sweeps, so a signature that its history shares with the wallet's is an opening or a sweep. All others are customers'.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.solana.accounts import NATIVE_DECIMALS
+from cp_ops.solana.verdicts import Late, Paid, Pending, Underpaid, Unpaid
+from cp_ops.solana.wallets import SOL_DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,61 +22,11 @@ if TYPE_CHECKING:
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import Commitment
     from cp_ops.solana.rpc import Rpc, SignatureInfo
+    from cp_ops.solana.verdicts import PaymentVerdict
     from cp_ops.solana.wallets import Price, WalletOnChain, WalletRow
 
 ACCOUNTS_PER_OPENING = 8
 """The payment module opens up to eight token accounts in a transaction (MAX_ATAS_PER_TX)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """The price was there in time: the transaction that completed it, and what had come in by the expiry."""
-
-    token_id: int
-    mint: str | None
-    amount: int
-    signature: str
-    paid_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """The price is there, but was not by the expiry.
-
-    :param received: what came in by mint (SOL: None), where some of it has left the wallet already.
-    """
-
-    mint: str | None
-    amount: int
-    received: tuple[tuple[str | None, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Underpaid:
-    """Money is there, but less than the price of any token.
-
-    :param received: as for `Late`.
-    """
-
-    received: tuple[tuple[str | None, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """The price is there, but the history at the acceptance commitment does not tell who paid it.
-
-    :param awaited: whether it is known to be on its way to that commitment.
-    """
-
-    awaited: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unpaid:
-    """Nothing is there."""
-
-
-Verdict = Paid | Late | Underpaid | Pending | Unpaid
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +57,12 @@ def judge_payments(
     around: Surroundings,
     *,
     fee_payer: str,
-) -> dict[int, Verdict]:
+) -> dict[int, PaymentVerdict]:
     """Judge initiated payments by the chain, by payment id.
 
     :param commitment: the acceptance commitment: what has not reached it does not count yet.
     """
-    verdicts: dict[int, Verdict] = {}
+    verdicts: dict[int, PaymentVerdict] = {}
     questions: list[_Question] = []
     for row, chain in wallets:
         asked = _questions(row, chain, around)
@@ -124,11 +76,13 @@ def judge_payments(
 
 def _questions(row: WalletRow, chain: WalletOnChain, around: Surroundings) -> list[_Question]:
     found: list[_Question] = []
+    # As many transactions of ours as opening its accounts can have taken: one more is no opening.
     openings = -(-max(1, len(chain.holdings)) // ACCOUNTS_PER_OPENING)
     for price, due in prices_due(row, around):
         balance = chain.balance(price.mint)
         if balance < due:
             continue
+        # A token's history is that of the account which holds it. The wallet's own does not name transfers to that account.
         accounts = [row.address]
         if price.mint is not None:
             accounts = [h.address for h in chain.holdings if h.mint == price.mint and h.amount]
@@ -142,7 +96,7 @@ def prices_due(row: WalletRow, around: Surroundings) -> Iterator[tuple[Price, in
         mint = None if price.mint is None else around.mints.get(price.mint)
         if price.mint is not None and mint is None:
             continue
-        due = price.minor_units(NATIVE_DECIMALS if mint is None else mint.decimals)
+        due = price.minor_units(SOL_DECIMALS if mint is None else mint.decimals)
         if due > 0:
             yield price, due
 
@@ -154,11 +108,12 @@ def covers(row: WalletRow, chain: WalletOnChain, around: Surroundings) -> bool:
 
 def _answer(
     rpc: Rpc, commitment: Commitment, questions: Sequence[_Question], fee_payer: str
-) -> dict[int, Verdict]:
+) -> dict[int, PaymentVerdict]:
     accounts = list(dict.fromkeys(account for question in questions for account in question.accounts))
     read_histories = dict(zip(accounts, rpc.histories(accounts, commitment), strict=True))
+    # Its newest thousand: an older opening counts as a customer's, which only means that the transactions are read.
     ours = {line.signature for line in rpc.histories([fee_payer], commitment)[0]}
-    answers: list[tuple[int, Verdict]] = []
+    answers: list[tuple[int, PaymentVerdict]] = []
     unclear: list[tuple[_Question, list[SignatureInfo]]] = []
     for question in questions:
         history = merge(read_histories[account] for account in question.accounts)
@@ -167,16 +122,27 @@ def _answer(
             unclear.append((question, history))
         else:
             answers.append((question.row.payment_id, verdict))
+    answers += _answer_by_transactions(rpc, commitment, unclear)
+    return best_of(answers)
+
+
+def _answer_by_transactions(
+    rpc: Rpc, commitment: Commitment, unclear: Sequence[tuple[_Question, list[SignatureInfo]]]
+) -> list[tuple[int, PaymentVerdict]]:
+    """Read every transaction of the histories whose shape leaves more than one answer."""
     read = read_transactions(rpc, commitment, (line for _, history in unclear for line in history))
+    answers: list[tuple[int, PaymentVerdict]] = []
     for question, history in unclear:
         received = credits_in(history, read, question.row.address, question.price.mint)
+        # A transaction that cannot be read may be the one that paid in time, so the payment must not expire on it.
         judged = Pending() if received is None else judge_by_credits(question, received)
         answers.append((question.row.payment_id, judged))
-    return best_of(answers)
+    return answers
 
 
 def merge(histories: Iterable[Sequence[SignatureInfo]]) -> list[SignatureInfo]:
     """Join histories of accounts, newest first: each transaction that did not fail, once."""
+    # Sorting is stable: oldest first into it and turned round afterwards, transactions of one slot keep the node's order.
     lines = {line.signature: line for one in histories for line in reversed(one) if not line.failed}
     return sorted(lines.values(), key=lambda line: line.slot)[::-1]
 
@@ -195,13 +161,14 @@ def credits_in(
     owner: str,
     mint: str | None,
 ) -> list[Credit] | None:
-    """Give what came in, oldest first; None when a transaction or its time is unknown: it may be the one that matters.
+    """Give what came in, oldest first; None when a transaction or its time is unknown, as it may be the one that matters.
 
     :param history: newest first, without failed transactions.
     """
     found: list[Credit] = []
     for line in reversed(history):
         details = read.get(line.signature)
+        # Leaving it out could turn a payment in time into a late one.
         if details is None or line.block_time is None:
             return None
         amount = change(details, owner, mint)
@@ -212,20 +179,23 @@ def credits_in(
 
 def judge_by_shape(
     question: _Question, history: Sequence[SignatureInfo], ours: Iterable[str]
-) -> Verdict | None:
+) -> PaymentVerdict | None:
     """Judge a payment by its account's signatures alone; None when they leave more than one answer. Pure.
 
     :param history: newest first, without failed transactions.
     :param ours: signatures of transactions that the fee payer took part in.
     """
+    # Money is there and no transaction that brought it: the node lags, or has pruned its history.
     if not history:
         return Pending()
     known = set(ours)
     customers = [line for line in history if line.signature not in known]
     opening = [line for line in history if line.signature in known]
+    # Two customers' transactions may have completed the price in any order, and one too many of ours may be a sweep.
     if len(customers) != 1 or len(opening) > question.openings or len(question.accounts) > 1:
         return None
     payment = customers[0]
+    # An opening after the payment may be a sweep, which leaves a balance that is not the customer's alone.
     if payment.block_time is None or any(line.slot > payment.slot for line in opening):
         return None
     if _time(payment) > question.row.expires_at:
@@ -234,7 +204,7 @@ def judge_by_shape(
     return Paid(price.token_id, price.mint, question.balance, payment.signature, _time(payment))
 
 
-def judge_by_credits(question: _Question, received: Sequence[Credit]) -> Verdict:
+def judge_by_credits(question: _Question, received: Sequence[Credit]) -> PaymentVerdict:
     """Judge a payment by what each transaction brought, oldest first. Pure."""
     paid = completed(question.row, question.price, question.due, received)
     if paid is not None:
@@ -248,6 +218,7 @@ def completed(row: WalletRow, price: Price, due: int, received: Sequence[Credit]
     total = 0
     last: Credit | None = None
     for credit in received:
+        # Counted up to the expiry only: what came later cannot complete a price in time, however much it is.
         if credit.at > row.expires_at:
             break
         total += credit.amount
@@ -256,10 +227,11 @@ def completed(row: WalletRow, price: Price, due: int, received: Sequence[Credit]
     return None if last is None else Paid(price.token_id, price.mint, total, last.signature, last.at)
 
 
-def best_of(answers: Iterable[tuple[int, Verdict]]) -> dict[int, Verdict]:
+def best_of(answers: Iterable[tuple[int, PaymentVerdict]]) -> dict[int, PaymentVerdict]:
     """Of a payment's tokens take the one that was paid first; else the most that can be said. By payment id."""
+    # "Pending" before "late": while one token's history is unknown, another's late payment must not let it expire.
     order: dict[type, int] = {Paid: 0, Pending: 1, Late: 2}
-    best: dict[int, Verdict] = {}
+    best: dict[int, PaymentVerdict] = {}
     for payment_id, verdict in answers:
         known = best.get(payment_id)
         earlier = isinstance(verdict, Paid) and isinstance(known, Paid) and verdict.paid_at < known.paid_at
@@ -269,8 +241,9 @@ def best_of(answers: Iterable[tuple[int, Verdict]]) -> dict[int, Verdict]:
 
 
 def change(details: Mapping[str, Any], owner: str, mint: str | None) -> int:
-    """Give what a transaction brought an owner (negative: took), in minor units; in lamports when mint is None."""
+    """Give what a transaction brought an owner, in minor units, of SOL when mint is None. It is negative for what it took."""
     meta = details["meta"]
+    # A failed transaction moves nothing. It only costs its fee, which the fee payer bears.
     if meta.get("err") is not None:
         return 0
     keys = [key["pubkey"] for key in details["transaction"]["message"]["accountKeys"]]

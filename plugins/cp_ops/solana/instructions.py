@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from solders.instruction import AccountMeta, Instruction
+from solders.pubkey import Pubkey
+from solders.system_program import TransferParams, transfer
+
 from cp_ops.solana.accounts import ASSOCIATED_TOKEN_PROGRAM, SYSTEM_PROGRAM
 
 if TYPE_CHECKING:
-    from solders.instruction import AccountMeta, Instruction
-    from solders.pubkey import Pubkey
-
     from cp_ops.solana.accounts import Holding
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.moves import Move
 
 TRANSFER_CHECKED = 12
 CLOSE_ACCOUNT = 9
@@ -23,16 +24,13 @@ CREATE_IDEMPOTENT = 1
 
 def key(address: str) -> Pubkey:
     """Read an address."""
-    from solders.pubkey import Pubkey
-
     return Pubkey.from_string(address)
 
 
 def of_move(move: Move, around: Surroundings, fee_payer: str) -> list[Instruction]:
     """Give a move's instructions: tokens to the receiver, accounts closed, SOL to the receiver."""
-    from solders.system_program import TransferParams, transfer
-
     moved = {holding.address for holding in move.tokens}
+    # Tokens first: an account can be closed only when it is empty, and one failing instruction undoes all others.
     made = [_transfer_checked(holding, around) for holding in move.tokens]
     for holding in move.closes:
         if holding.withheld and holding.mint in around.mints:
@@ -91,12 +89,8 @@ def _harvest(holding: Holding) -> Instruction:
 
 
 def _instruction(program: str, data: bytes, metas: list[AccountMeta]) -> Instruction:
-    from solders.instruction import Instruction
-
     return Instruction(key(program), data, metas)
 
 
 def _meta(address: str, *, signer: bool = False, writable: bool = False) -> AccountMeta:
-    from solders.instruction import AccountMeta
-
     return AccountMeta(key(address), is_signer=signer, is_writable=writable)

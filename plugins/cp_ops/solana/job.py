@@ -1,4 +1,4 @@
-"""The four commands: each says which wallets it looks at; what is done with them is one planner's."""
+"""The four commands. Each says which wallets it looks at; one planner says what is done with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from cp_ops.solana.options import CloseWalletsOptions, RecheckOptions, SolanaOptions
 from cp_ops.solana.survey import INSPECTED_AT_ONCE
 from cp_ops.solana.wallet_job import WalletJob
-from cp_ops.solana.wallets import ACCEPTED, EMPTIED, State, Status
+from cp_ops.solana.wallets import ACCEPTED, EMPTIED, PaymentStatus, WalletState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.wallets import WalletRow
 
-UNSENT = (State.RECEIVED, State.PROCESSING_PAYMENT, State.PROCESSING_FUNDS, State.FAILED)
-UNSETTLED = tuple(state for state in State if state not in EMPTIED)
+UNSENT = (
+    WalletState.RECEIVED,
+    WalletState.PROCESSING_PAYMENT,
+    WalletState.PROCESSING_FUNDS,
+    WalletState.FAILED,
+)
+UNSETTLED = tuple(state for state in WalletState if state not in EMPTIED)
 FEW = 100
 """Up to so many emptied wallets are all looked at again; of more, those are left out that were read just now."""
 JUST_NOW = timedelta(minutes=10)
@@ -31,7 +36,7 @@ class CloseExpiredPayments(WalletJob):
 
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:
         """Select initiated payments that have run out."""
-        return self.select(tx, limit=options.limit, statuses=[Status.INITIATED], expired_by=run.now)
+        return self.select(tx, limit=options.limit, statuses=[PaymentStatus.INITIATED], expired_by=run.now)
 
 
 class SendFunds(WalletJob):
@@ -42,7 +47,8 @@ class SendFunds(WalletJob):
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:  # noqa: ARG002
         """Select wallets that are processing, whose sending failed, or whose accepted payment left them as created."""
         sending = self.select(tx, limit=options.limit, states=list(UNSENT))
-        created = self.select(tx, limit=options.limit, statuses=list(ACCEPTED), states=[State.CREATED])
+        # The application may have died between accepting a payment and marking its wallet.
+        created = self.select(tx, limit=options.limit, statuses=list(ACCEPTED), states=[WalletState.CREATED])
         return first_of(options.limit, sending, created)
 
 
@@ -57,13 +63,14 @@ class CloseExpiredWallets(WalletJob):
         limit = options.limit
         rows = first_of(
             limit,
-            self.select(tx, limit=limit, states=[State.EXPIRED]),
-            self.select(tx, limit=limit, statuses=[Status.EXPIRED], states=list(UNSETTLED)),
+            self.select(tx, limit=limit, states=[WalletState.EXPIRED]),
+            self.select(tx, limit=limit, statuses=[PaymentStatus.EXPIRED], states=list(UNSETTLED)),
         )
         days = cast("CloseWalletsOptions", options).scan_closed_days
         if days:
             since = run.now - timedelta(days=days)
             emptied = self.select(tx, limit=limit, states=list(EMPTIED), expired_after=since)
+            # The maintenance chain runs every 15 minutes: without this it would read a busy shop's wallets over and over.
             if len(emptied) > FEW:
                 emptied = [row for row in emptied if not _just_seen(row, run.now)]
             rows = first_of(limit, rows, self._not_inspected(tx), emptied)
@@ -84,7 +91,7 @@ class RecheckPayments(WalletJob):
 
     def in_scope(self, run: JobRun, tx: Transaction, options: SolanaOptions) -> list[WalletRow]:  # noqa: ARG002
         """Select initiated payments, those that run out first in front."""
-        return self.select(tx, limit=options.limit, statuses=[Status.INITIATED])
+        return self.select(tx, limit=options.limit, statuses=[PaymentStatus.INITIATED])
 
 
 def first_of(limit: int | None, *selected: list[WalletRow]) -> list[WalletRow]:

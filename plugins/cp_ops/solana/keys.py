@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from solders.keypair import Keypair
 
 from cp_ops.runtime.errors import RowFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from solders.keypair import Keypair
-
 SECRET_BYTES = 64
+
+
+class KeyProblem(StrEnum):
+    """Why a stored key is of no use."""
+
+    UNDECRYPTABLE = "key_undecryptable"
+    MISMATCH = "key_mismatch"
 
 
 class KeyUnusableError(RowFailedError):
     """A wallet's stored key cannot be read, or belongs to another address."""
 
-    def __init__(self, kind: str, problem: str) -> None:
-        self.kind = kind
-        super().__init__(problem)
+    def __init__(self, problem: KeyProblem, message: str) -> None:
+        self.problem = problem
+        super().__init__(message)
 
 
 def parse_keypair(text: str) -> Keypair:
@@ -28,8 +37,6 @@ def parse_keypair(text: str) -> Keypair:
 
     :raises ValueError: saying what is wrong, without the key.
     """
-    from solders.keypair import Keypair
-
     text = text.strip()
     try:
         if text.startswith("["):
@@ -46,15 +53,13 @@ def _bytes_of(text: str) -> bytes:
     return bytes(numbers)
 
 
-class KeyRing:
+class WalletKeyRing:
     """Reads stored keys: encrypted under any of several Fernet keys, the newest first, or plain JSON.
 
     The ring is what rotation needs: put the new key in front, keep the old one until no wallet uses it.
     """
 
     def __init__(self, fernet_keys: Sequence[str]) -> None:
-        from cryptography.fernet import Fernet, MultiFernet
-
         try:
             self._fernet = MultiFernet([Fernet(key) for key in fernet_keys]) if fernet_keys else None
         except (ValueError, TypeError):
@@ -66,26 +71,27 @@ class KeyRing:
         :param stored: the text of column keypair_json: a Fernet token or a JSON array.
         :raises KeyUnusableError: when it cannot be read, or is not the key of `address`.
         """
-        from cryptography.fernet import InvalidToken
-        from solders.keypair import Keypair
-
         text = stored
         if not stored.lstrip().startswith("["):
             if self._fernet is None:
                 raise KeyUnusableError(
-                    "key_undecryptable",
+                    KeyProblem.UNDECRYPTABLE,
                     "the key is encrypted, and the connection has no wallet_encryption_keys",
                 )
             try:
                 text = self._fernet.decrypt(stored).decode()
             except (InvalidToken, ValueError):
                 raise KeyUnusableError(
-                    "key_undecryptable", "none of the connection's wallet_encryption_keys decrypts the key"
+                    KeyProblem.UNDECRYPTABLE,
+                    "none of the connection's wallet_encryption_keys decrypts the key",
                 ) from None
         try:
             keypair = Keypair.from_bytes(_bytes_of(text))
         except (ValueError, TypeError):
-            raise KeyUnusableError("key_undecryptable", "what is stored is not a keypair") from None
+            raise KeyUnusableError(KeyProblem.UNDECRYPTABLE, "what is stored is not a keypair") from None
+        # Signing with another wallet's key would move that wallet's money, and leave this one's where it is.
         if str(keypair.pubkey()) != address:
-            raise KeyUnusableError("key_mismatch", "the stored key is not the key of the payment's address")
+            raise KeyUnusableError(
+                KeyProblem.MISMATCH, "the stored key is not the key of the payment's address"
+            )
         return keypair

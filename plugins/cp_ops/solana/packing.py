@@ -9,17 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
+from solders.hash import Hash
+from solders.message import Message
+
 from cp_ops.solana import instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from solders.hash import Hash
     from solders.instruction import Instruction
-    from solders.message import Message
 
     from cp_ops.solana.chain import Surroundings
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.moves import Move
 
 PACKET_BYTES = 1_232
 SIGNATURE_BYTES = 64
@@ -32,7 +34,7 @@ UNITS = {"transfer": 1_000, "token": 15_000, "open": 60_000}
 
 @dataclass(frozen=True)
 class Toll:
-    """What is paid beside signatures: micro-lamports per compute unit; 0 leaves the instructions for it out."""
+    """What is paid beside signatures, in micro-lamports per compute unit. With 0 the instructions for it are left out."""
 
     unit_price: int = 0
 
@@ -57,8 +59,6 @@ class Pack:
         """The compute-budget instructions, when a priority fee is paid."""
         if not self.toll.unit_price:
             return []
-        from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
-
         return [set_compute_unit_limit(self.units), set_compute_unit_price(self.toll.unit_price)]
 
     @property
@@ -73,14 +73,10 @@ class Pack:
 
     def message(self, fee_payer: str, blockhash: Hash) -> Message:
         """Compile the message to sign."""
-        from solders.message import Message
-
         return Message.new_with_blockhash([*self.head, *self.body], instructions.key(fee_payer), blockhash)
 
     def size(self, fee_payer: str) -> int:
         """Give the signed transaction's length in bytes."""
-        from solders.hash import Hash
-
         return 1 + SIGNATURE_BYTES * self.signatures + len(bytes(self.message(fee_payer, Hash.default())))
 
     def with_move(self, move: Move, body: Sequence[Instruction]) -> Pack:
@@ -110,9 +106,11 @@ def pack_moves(
     apart = set(alone)
     done: list[Pack] = []
     unfinished: list[Pack] = []
+    # Wallets with the same mints share the mints' and the receiver's addresses in a message, so more of them fit.
     for whole in sorted(moves, key=_shape):
         move = _fitting(whole, around, fee_payer, toll)
         body = instructions.of_move(move, around, fee_payer)
+        # Whoever has spoiled a transaction before takes no other wallet down with it again.
         if move.row.wallet_id in apart:
             done.append(Pack(toll=toll).with_move(move, body))
             continue
@@ -134,6 +132,7 @@ def _fitting(move: Move, around: Surroundings, fee_payer: str, toll: Toll) -> Mo
         Pack(toll=toll).with_move(move, instructions.of_move(move, around, fee_payer)).size(fee_payer)
         > PACKET_BYTES
     ):
+        # Half of the accounts at a time, and SOL with the last of them: the next pass sees what is left and moves it.
         kept = move.closes[: -(-len(move.closes) // 2)]
         addresses = {holding.address for holding in kept}
         tokens = tuple(holding for holding in move.tokens if holding.address in addresses)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cp_ops.runtime.errors import RowFailedError
+from cp_ops.solana.cases import Case
 from cp_ops.solana.chain import read_wallets
-from cp_ops.solana.planner import Terms, above_caps, money_of, plan_wallets
-from cp_ops.solana.reports import Case, arrived, money_in, report_arrivals
-from cp_ops.solana.wallets import State, Status
+from cp_ops.solana.moves import above_caps, money_of
+from cp_ops.solana.plan import Terms, arrived, plan_wallets
+from cp_ops.solana.reports import report_arrivals
+from cp_ops.solana.wallets import PaymentStatus, WalletState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import SolanaConfiguration
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.moves import Move
     from cp_ops.solana.rpc import Rpc
     from cp_ops.solana.wallets import WalletOnChain, WalletRow
 
@@ -71,11 +73,13 @@ class SecondLook:
         cases: list[Case] = []
         for move, done in [*((move, True) for move in landed), *((move, False) for move in again)]:
             row = replace(move.row, moves=move.row.moves + done)
+            # Where the money went is known, so the planner must not ask the chain's history for it.
             cases.append(Case(row, after[row.address], transfer="moved in this run"))
-            expected = money_in(before[row.address]) - (money_of([move]) if done else Counter())
-            came[row.wallet_id] = money_in(after[row.address]) - expected
+            expected = before[row.address].money() - (money_of([move]) if done else Counter())
+            came[row.wallet_id] = after[row.address].money() - expected
         emptied = {move.row.wallet_id for move in landed}
         self._report([found for case in cases if (found := self._finding(case, came, emptied)) is not None])
+        # No chain time: nothing may expire on a second look, which has read no history.
         moves = plan_wallets(cases, Terms(self._run.now, None, self._around)).moves
         return self._within_caps(moves, came, committed)
 
@@ -84,12 +88,16 @@ class SecondLook:
         row, amounts = case.row, came[case.row.wallet_id]
         if not amounts:
             return None
+        # A wallet that was not emptied yet still holds what is to be swept: an accepted payment's money is no arrival.
         if row.wallet_id not in emptied:
-            if row.status != Status.EXPIRED and row.state != State.SENT:
+            if row.status != PaymentStatus.EXPIRED and row.state != WalletState.SENT:
                 return None
-            amounts = money_in(case.chain)
+            amounts = case.chain.money()
         return arrived(
-            case, State.CLOSED if row.status == Status.EXPIRED else State.SENT, self._around, amounts
+            case,
+            WalletState.CLOSED if row.status == PaymentStatus.EXPIRED else WalletState.SENT,
+            self._around,
+            amounts,
         )
 
     def _report(self, findings: Sequence[Finding]) -> None:
@@ -103,6 +111,7 @@ class SecondLook:
         """Leave wallets that got more to the next run, where moving it would exceed a cap in this one."""
         settings = self._run.settings
         caps = (settings.solana_max_sweep_lamports, settings.solana_max_sweep_tokens)
+        # The caps hold for the run as a whole, so money that keeps coming in cannot raise what one run moves.
         above = list(above_caps(committed + money_of(moves), *caps, self._around))
         if not above:
             return Seen(list(moves))

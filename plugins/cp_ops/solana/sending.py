@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LANDED, FAILED, EXPIRED, REJECTED = "landed", "failed", "expired", "rejected"
+"""What `cp_ops.solana_transaction.state` says of a transaction's end."""
 REACHED = {"processed": 0, "confirmed": 1, "finalized": 2}
 
 
@@ -101,9 +103,10 @@ class Sender:
                 self._rpc.send(transaction.wire, preflight or self._commitment)
             except TransactionRejectedError as error:
                 endings.rejected[transaction.id] = error
+            # No answer is no refusal: it may be on its way, so it is followed like the others.
             except RemoteUnavailableError as error:
                 log.warning("%s: %s; the chain will tell", transaction.signature, error)
-        self._record([(number, "rejected", str(error)) for number, error in endings.rejected.items()])
+        self._record([(number, REJECTED, str(error)) for number, error in endings.rejected.items()])
         return endings
 
     def open(self) -> list[Sent]:
@@ -145,12 +148,14 @@ class Sender:
         while waiting:
             if not again:
                 self._sleep(self._patience.poll)
+            # Asked for only when it is time to send again: that is soon enough to see a blockhash expire.
             height = None
             if time.monotonic() >= next_sending:
                 height = self._rpc.block_height("finalized")
             self._look(waiting, endings, height)
             if not waiting:
                 break
+            # Undecided is an end for this run only: the transactions stay open, and the next run follows them.
             if time.monotonic() - started > self._patience.give_up:
                 endings.undecided |= set(waiting)
                 break
@@ -163,8 +168,8 @@ class Sender:
     def _look(self, waiting: dict[int, Sent], endings: Endings, height: int | None) -> None:
         """Look all up, and record those that the chain has decided on.
 
-        :param height: the finalized height, read *before* the statuses: what is unknown then and was valid up to a lower
-            height can never land.
+        :param height: the finalized height. It is read *before* the statuses. A signature unknown at this point whose last
+            valid height lies below the finalized height can never land.
         """
         transactions = list(waiting.values())
         statuses = self._rpc.statuses([transaction.signature for transaction in transactions])
@@ -172,19 +177,13 @@ class Sender:
         for transaction, status in zip(transactions, statuses, strict=True):
             number = transaction.id
             if status is None:
-                if height is not None and height > transaction.last_valid_block_height:
+                if _can_never_land(transaction, height):
                     endings.expired.add(number)
-                    records.append((number, "expired", "its blockhash expired before it landed"))
-                continue
-            if REACHED[status.commitment] < REACHED[self._commitment]:
-                continue
-            self.fees += transaction.fee
-            if status.err is None:
-                endings.landed.add(number)
-                records.append((number, "landed", ""))
-            else:
-                endings.failed[number] = status.err
-                records.append((number, "failed", str(status.err)))
+                    records.append((number, EXPIRED, "its blockhash expired before it landed"))
+            # A block at a lower commitment can still be dropped, with everything in it.
+            elif REACHED[status.commitment] >= REACHED[self._commitment]:
+                self.fees += transaction.fee
+                records.append(_ending(number, status.err, endings))
         self._record(records)
         for number, _, _ in records:
             del waiting[number]
@@ -207,3 +206,16 @@ class Sender:
                 states=[state for _, state, _ in records],
                 errors=[error for _, _, error in records],
             )
+
+
+def _can_never_land(unknown: Sent, height: int | None) -> bool:
+    return height is not None and height > unknown.last_valid_block_height
+
+
+def _ending(number: int, err: Any, endings: Endings) -> tuple[int, str, str]:
+    """Note what a transaction that is in a block has come to; give its record."""
+    if err is None:
+        endings.landed.add(number)
+        return number, LANDED, ""
+    endings.failed[number] = err
+    return number, FAILED, str(err)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from solders.hash import Hash
+from solders.transaction import VersionedTransaction
+
 from cp_ops.solana.accounts import ASSOCIATED_TOKEN_PROGRAM, SYSTEM_PROGRAM, TOKEN_PROGRAMS
 from cp_ops.solana.instructions import (
     CLOSE_ACCOUNT,
@@ -49,13 +52,11 @@ def sign(
     :param keys: the wallets' keypairs by address.
     :raises ForbiddenTransactionError: when the bytes would move anything elsewhere.
     """
-    from solders.hash import Hash
-    from solders.transaction import VersionedTransaction
-
     payer = str(fee_payer.pubkey())
     message = pack.message(payer, Hash.from_string(blockhash.hash))
     signers = [keys[address] for address in dict.fromkeys(move.row.address for move in pack.moves)]
     wire = bytes(VersionedTransaction(message, [fee_payer, *signers]))
+    # The bytes themselves are read back: what is checked is what is sent, and not what was meant.
     check_wire(wire, around, payer)
     signature = str(VersionedTransaction.from_bytes(wire).signatures[0])
     return Signed(pack, wire, signature, blockhash.last_valid_block_height)
@@ -66,8 +67,6 @@ def check_wire(wire: bytes, around: Surroundings, fee_payer: str) -> None:
 
     :raises ForbiddenTransactionError: naming the instruction.
     """
-    from solders.transaction import VersionedTransaction
-
     transaction = VersionedTransaction.from_bytes(wire)
     message = transaction.message
     keys = [str(key) for key in message.account_keys]
@@ -88,6 +87,7 @@ def _allowed(  # noqa: PLR0911 - one return per kind of instruction
     if program == COMPUTE_BUDGET_PROGRAM:
         return True
     if program == SYSTEM_PROGRAM:
+        # The fee payer signs every transaction, so a transfer from it would be carried out like any other.
         transfers = int.from_bytes(data[:4], "little") == _SYSTEM_TRANSFER
         return transfers and accounts[1] == around.receiver and accounts[0] != fee_payer
     if program == ASSOCIATED_TOKEN_PROGRAM:

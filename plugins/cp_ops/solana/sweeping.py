@@ -7,29 +7,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from solders.hash import Hash
+
 from cp_ops.runtime.errors import RemoteRefusedError, RowFailedError
 from cp_ops.solana import instructions
-from cp_ops.solana.accounting import Account
-from cp_ops.solana.keys import KeyUnusableError
-from cp_ops.solana.packing import Pack, Toll, pack_moves
-from cp_ops.solana.planner import money_of
+from cp_ops.solana.accounting import BalanceSheet
+from cp_ops.solana.claims import Claims
+from cp_ops.solana.moves import money_of
+from cp_ops.solana.packing import UNITS, Pack, Toll, pack_moves
 from cp_ops.solana.rpc import TransactionRejectedError
-from cp_ops.solana.sending import Sent
-from cp_ops.solana.signing import sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from solders.keypair import Keypair
-
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import Commitment, SolanaConfiguration
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.moves import Move
     from cp_ops.solana.rpc import Rpc
     from cp_ops.solana.second_look import SecondLook
-    from cp_ops.solana.sending import Endings, Sender
-    from cp_ops.solana.signing import Signed
+    from cp_ops.solana.sending import Endings, Sender, Sent
     from cp_ops.solana.wallets import WalletOnChain, WalletRow
 
 log = logging.getLogger(__name__)
@@ -41,6 +38,11 @@ PASSES = 6
 STRIKES = 2
 """How many transactions of its own a wallet may spoil before it counts as failed."""
 UNPAYABLE = ("InsufficientFundsForFee", "AccountNotFound")
+"""The node's errors that speak of the fee payer: no other wallet could do better."""
+NOBODYS_FAULT = "BlockhashNotFound"
+"""The node's error for a blockhash that it does not know yet, or any more."""
+OPENED_AT_ONCE = 4
+"""The receiver's token accounts that one transaction opens."""
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Sweeper:
         self._run = run
         self._rpc = rpc
         self._configuration = configuration
+        self._claims = Claims(run, rpc, configuration, around)
         self._sender = sender
         self._around = around
         self._second_look = second_look
@@ -86,7 +89,7 @@ class Sweeper:
         self._strikes: Counter[int] = Counter()
         self._result = Swept()
         self._opening: list[Sent] = []
-        self.account = Account()
+        self.balance = BalanceSheet()
 
     def sweep(self, moves: Sequence[Move], chain: dict[str, WalletOnChain]) -> Swept:
         """Carry out moves.
@@ -103,38 +106,53 @@ class Sweeper:
         for move in pending:
             error = RowFailedError(f"still not moved after {PASSES} attempts; the next run goes on")
             self._result.problems.append((move.row, error))
-        self.account.fees = self._sender.fees
-        self.account.check()
+        self.balance.fees = self._sender.fees
+        self.balance.check()
         return self._result
 
-    # -- one pass ------------------------------------------------------------------------------------------------
-
     def _one_pass(self, pending: list[Move], chain: dict[str, WalletOnChain], toll: Toll) -> list[Move]:
+        """Send everything once, wait for the chain, and look again; give what is still to be moved."""
+        sent, again = self._send(pending, toll)
+        endings = self._sender.follow([*self._opening, *(one for one, _ in sent.values())])
+        self._require_opened(endings)
+        again += self._not_landed(endings, sent)
+        landed = [move for number in endings.landed for move in sent[number][1].moves]
+        return self._look(landed, again, chain)
+
+    def _send(self, pending: list[Move], toll: Toll) -> tuple[dict[int, tuple[Sent, Pack]], list[Move]]:
+        """Pack, claim and send; give what is on its way, by transaction, and what was refused at once."""
+        # A wallet that has spoiled a transaction goes alone from then on, so that it costs the others nothing more.
         alone = [wallet for wallet, strikes in self._strikes.items() if strikes]
         packs = pack_moves(pending, self._around, fee_payer=self._payer, toll=toll, alone=alone)
         sent: dict[int, tuple[Sent, Pack]] = {}
-        again: list[Move] = []
+        refused: list[Move] = []
         for start in range(0, len(packs), WAVE):
-            wave = self._claim_and_sign(packs[start : start + WAVE])
+            claimed = self._claims.claim(packs[start : start + WAVE])
+            self._result.problems += claimed.unusable
+            self._result.elsewhere += claimed.elsewhere
+            wave = claimed.sent
+            # The receiver's new accounts are there at `processed` first: tried on an older state, each would be refused.
             preflight: Commitment | None = "processed" if self._opening else None
             first = self._sender.first((one for one, _ in wave.values()), preflight=preflight)
             for number, error in first.rejected.items():
-                again += self._blame(wave.pop(number)[1], error.err, error)
+                refused += self._blame(wave.pop(number)[1], error.err, error)
             sent |= wave
             self._run.progress(f"{len(sent)} transactions sent")
         self._result.transactions += len(sent)
-        endings = self._sender.follow([*self._opening, *(one for one, _ in sent.values())])
-        self._require_opened(endings)
+        return sent, refused
+
+    def _not_landed(self, endings: Endings, sent: dict[int, tuple[Sent, Pack]]) -> list[Move]:
+        """Give what the chain did not carry out and never will; what it may still carry out is left alone."""
+        again: list[Move] = []
         for number, err in endings.failed.items():
-            again += self._blame(
-                sent[number][1], err, TransactionRejectedError(err, f"landed with error {err}")
-            )
+            error = TransactionRejectedError(err, f"landed with error {err}")
+            again += self._blame(sent[number][1], err, error)
         again += [move for number in endings.expired for move in sent[number][1].moves]
+        # What is undecided may still move: it counts for the caps of this run as if it had.
         for number in endings.undecided:
             self._result.undecided += [move.row for move in sent[number][1].moves]
             self._undecided.update(money_of(sent[number][1].moves))
-        landed = [move for number in endings.landed for move in sent[number][1].moves]
-        return self._look(landed, again, chain)
+        return again
 
     def _look(
         self, landed: Sequence[Move], again: Sequence[Move], chain: dict[str, WalletOnChain]
@@ -144,9 +162,10 @@ class Sweeper:
         if not rows:
             return []
         after = self._second_look.read(rows)
+        # The sheet first: if somebody else moves these funds, the run stops before it signs for them again.
         for move in landed:
-            self.account.moved(chain[move.row.address], move, after[move.row.address])
-        committed = self.account.swept + self._undecided
+            self.balance.moved(chain[move.row.address], move, after[move.row.address])
+        committed = self.balance.swept + self._undecided
         seen = self._second_look.plan(landed, again, chain, after, committed)
         chain |= after
         self._result.problems += seen.problems
@@ -156,14 +175,14 @@ class Sweeper:
         return seen.moves
 
     def _blame(self, pack: Pack, err: Any, error: TransactionRejectedError) -> list[Move]:
-        """Find whose fault a refusal is: that wallet goes on alone, then not at all; the others are packed again."""
+        """Find whose fault a refusal is. That wallet goes on alone, then not at all, and the others are packed again."""
+        # It will be the same for every other transaction, so the run ends before it blames wallets for it.
         if err in UNPAYABLE:
             raise RemoteRefusedError(f"the fee payer {self._payer} cannot pay: send it SOL")
         culprit = self._culprit(pack, error)
-        if culprit is None:
-            if len(pack.moves) > 1:
-                return pack.moves
-            culprit = pack.moves[0] if err != "BlockhashNotFound" else None
+        # A refusal that names nobody is the wallet's own where it was alone, and nobody's where several went together.
+        if culprit is None and len(pack.moves) == 1 and err != NOBODYS_FAULT:
+            culprit = pack.moves[0]
         if culprit is None:
             return pack.moves
         self._strikes[culprit.row.wallet_id] += 1
@@ -176,95 +195,10 @@ class Sweeper:
         if error.instruction is not None:
             return pack.culprit(error.instruction)
         if error.account is not None:
-            from solders.hash import Hash
-
             keys = pack.message(self._payer, Hash.default()).account_keys
             address = str(keys[error.account])
             return next((move for move in pack.moves if move.row.address == address), None)
         return None
-
-    # -- claim, sign, write down ---------------------------------------------------------------------------------
-
-    def _claim_and_sign(self, packs: Sequence[Pack]) -> dict[int, tuple[Sent, Pack]]:
-        """Lock the wallets that are still as planned, sign for them, and commit the transactions before they are sent."""
-        blockhash = self._rpc.latest_blockhash(self._configuration.commitment)
-        rows = [move.row for pack in packs for move in pack.moves]
-        with self._run.write() as tx:
-            tx.execute("lock_claims")
-            stored = {
-                row["wallet_id"]: row["stored_key"]
-                for row in tx.rows(
-                    "claim_keys",
-                    wallet_ids=[row.wallet_id for row in rows],
-                    states=[row.state for row in rows],
-                    statuses=[row.status for row in rows],
-                )
-            }
-            signed: list[Signed] = []
-            for planned in packs:
-                pack, keys = self._with_keys(planned, stored)
-                if pack.moves:
-                    payer = self._configuration.fee_payer
-                    signed.append(sign(pack, keys, payer, blockhash, self._around))
-            return self._write_down(tx, signed)
-
-    def _with_keys(self, pack: Pack, stored: dict[int, str]) -> tuple[Pack, dict[str, Keypair]]:
-        """Decrypt the keys of a pack, and leave out the wallets whose key is unusable or that another process holds."""
-        keys: dict[str, Keypair] = {}
-        kept: list[Move] = []
-        for move in pack.moves:
-            row = move.row
-            if row.wallet_id not in stored:
-                self._result.elsewhere.append(row)
-                continue
-            try:
-                keys[row.address] = self._configuration.keys.keypair(stored[row.wallet_id], row.address)
-            except KeyUnusableError as error:
-                self._result.problems.append((row, error))
-            else:
-                kept.append(move)
-        if len(kept) == len(pack.moves):
-            return pack, keys
-        smaller = Pack(toll=pack.toll)
-        for move in kept:
-            smaller = smaller.with_move(move, instructions.of_move(move, self._around, self._payer))
-        return smaller, keys
-
-    def _write_down(self, tx: Any, signed: Sequence[Signed]) -> dict[int, tuple[Sent, Pack]]:
-        from psycopg.types.json import Jsonb
-
-        if not signed:
-            return {}
-        rows = tx.rows(
-            "record_transactions",
-            command=self._run.command,
-            run_id=self._run.run_id,
-            signatures=[one.signature for one in signed],
-            wires=[one.wire for one in signed],
-            heights=[one.last_valid_block_height for one in signed],
-            fees=[one.pack.fee for one in signed],
-        )
-        ids = {row["signature"]: row["id"] for row in rows}
-        entries = [(ids[one.signature], move) for one in signed for move in one.pack.moves]
-        if entries:
-            tx.execute(
-                "record_transfers",
-                transaction_ids=[number for number, _ in entries],
-                wallet_ids=[move.row.wallet_id for _, move in entries],
-                payment_ids=[move.row.payment_id for _, move in entries],
-                lamports=[move.lamports for _, move in entries],
-                rents=[move.rent for _, move in entries],
-                tokens=[Jsonb(move.amounts()) for _, move in entries],
-            )
-        return {
-            ids[one.signature]: (
-                Sent(ids[one.signature], one.signature, one.wire, one.last_valid_block_height, one.pack.fee),
-                one.pack,
-            )
-            for one in signed
-        }
-
-    # -- around it -----------------------------------------------------------------------------------------------
 
     def _unit_price(self) -> int:
         """Give the priority fee to pay: what three quarters of recent blocks were content with, capped."""
@@ -280,17 +214,12 @@ class Sweeper:
         """
         wanted = {holding.mint for move in moves for holding in move.tokens} - self._opened
         closed = sorted(mint for mint in wanted if not self._around.receiver_accounts[mint][1])
-        for start in range(0, len(closed), 4):
+        for start in range(0, len(closed), OPENED_AT_ONCE):
             body = [
                 instructions.open_receiver_account(mint, self._around, self._payer)
-                for mint in closed[start : start + 4]
+                for mint in closed[start : start + OPENED_AT_ONCE]
             ]
-            pack = Pack(body=body, units=60_000 * len(body), toll=toll)
-            blockhash = self._rpc.latest_blockhash(self._configuration.commitment)
-            signed = sign(pack, {}, self._configuration.fee_payer, blockhash, self._around)
-            with self._run.write() as tx:
-                sent = self._write_down(tx, [signed])
-            ((one, _),) = sent.values()
+            one, _ = self._claims.without_wallets(Pack(body=body, units=UNITS["open"] * len(body), toll=toll))
             for error in self._sender.first([one]).rejected.values():
                 raise self._not_opened(error)
             self._result.transactions += 1
@@ -303,6 +232,7 @@ class Sweeper:
         for one in self._opening:
             if one.id not in endings.landed:
                 raise self._not_opened(endings.failed.get(one.id))
+            # It moved no wallet's funds, so nothing is looked at again for it.
             endings.landed.discard(one.id)
         self._opening.clear()
 

@@ -1,4 +1,4 @@
-"""One way to work on wallets, which the four commands share: read rows and chain, plan, apply, look again."""
+"""The base of the four jobs, one way to work on wallets: read rows and chain, plan, apply, look again."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cp_ops.runtime.errors import RemoteRefusedError
 from cp_ops.runtime.job import Job
 from cp_ops.runtime.preflight import Table
+from cp_ops.solana.apply import apply_to_rows, settle_wallets
 from cp_ops.solana.options import SolanaOptions
-from cp_ops.solana.planner import WalletPlan, plan_wallets
-from cp_ops.solana.reports import report_arrivals, report_conditions
+from cp_ops.solana.plan import plan_wallets
+from cp_ops.solana.reports import report_conditions
 from cp_ops.solana.second_look import SecondLook
 from cp_ops.solana.sending import Patience, Sender
-from cp_ops.solana.survey import Survey
+from cp_ops.solana.survey import WalletSurvey
 from cp_ops.solana.sweeping import Sweeper
-from cp_ops.solana.wallets import State, Status, WalletRow
+from cp_ops.solana.wallets import WalletRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,35 +25,26 @@ if TYPE_CHECKING:
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
     from cp_ops.runtime.options import JobOptions
+    from cp_ops.solana.actions import WalletPlan
     from cp_ops.solana.chain import Surroundings
     from cp_ops.solana.configuration import PaymentTables, SolanaConfiguration
-    from cp_ops.solana.planner import Move
+    from cp_ops.solana.moves import Move
     from cp_ops.solana.rpc import Rpc
     from cp_ops.solana.survey import Scene
     from cp_ops.solana.sweeping import Swept
 
-BATCH = 500
-
 
 def tables_needed(tables: PaymentTables) -> tuple[Table, ...]:
     """Give what the preflight checks of a deployment's tables."""
-    write = ("SELECT", "UPDATE")
     payment = (
-        "id",
-        "payment_address",
-        "status",
-        "signature",
-        "expiration_date",
-        "updated",
-        "one_time_payment_wallet_id",
-        "paid_token_id",
+        "id payment_address status signature expiration_date updated one_time_payment_wallet_id paid_token_id"
     )
     return (
-        Table(tables.payments, payment, write),
-        Table(tables.wallets, ("id", "keypair_json", "state", "receiver_address", "updated"), write),
-        Table(tables.tokens, ("id", "mint_address")),
-        Table(tables.prices, ("id", "token_id", "amount_in_crypto")),
-        Table(tables.payment_prices, (tables.payment_column, "solanapaypaymentcryptoprice_id")),
+        Table.of(tables.payments, payment, "SELECT", "UPDATE"),
+        Table.of(tables.wallets, "id keypair_json state receiver_address updated", "SELECT", "UPDATE"),
+        Table.of(tables.tokens, "id mint_address"),
+        Table.of(tables.prices, "id token_id amount_in_crypto"),
+        Table.of(tables.payment_prices, f"{tables.payment_column} solanapaypaymentcryptoprice_id"),
     )
 
 
@@ -89,7 +81,7 @@ class WalletJob(Job[SolanaOptions]):
         with self._connect(self.configuration) as rpc:
             rpc.pause_between_requests(options.sleep)
             try:
-                _Working(self, run, rpc, options).work()
+                _WalletRun(self, run, rpc, options).work()
             finally:
                 run.remote_call(rpc.calls)
 
@@ -103,7 +95,7 @@ class WalletJob(Job[SolanaOptions]):
         return Sender(run, rpc, self.configuration.commitment, patience=self._patience)
 
 
-class _Working:
+class _WalletRun:
     """One run's work."""
 
     def __init__(self, job: WalletJob, run: JobRun, rpc: Rpc, options: SolanaOptions) -> None:
@@ -112,13 +104,17 @@ class _Working:
         self._rpc = rpc
         self._options = options
         self._configuration = job.configuration
-        self._payer = str(self._configuration.fee_payer.pubkey())
         self._sender = job.sender(run, rpc)
-        self._survey = Survey(run, rpc, self._configuration, moves=job.moves)
+        self._survey = WalletSurvey(run, rpc, self._configuration, moves=job.moves)
 
     def work(self) -> None:
-        """Do it all."""
+        """Do it all.
+
+        The rows are settled last, by what the chain shows then. A crash before leaves them behind the chain, never ahead
+        of it, and the next run of any command finds that out.
+        """
         run, settings = self._run, self._run.settings
+        # First of all: a wallet whose transaction is still open is left out of everything below.
         if self._job.moves and not run.dry_run:
             self._finish_open()
         scene = self._look()
@@ -131,15 +127,15 @@ class _Working:
         )
         if run.dry_run:
             return
-        rows = self._apply_to_rows(made) if applies else {}
+        status = self._configuration.payment_acceptance_commitment
+        rows = apply_to_rows(run, made, status) if applies else {}
         swept = self._sweep(made, rows, scene) if applies else None
-        self._settle(made, rows, swept)
+        settle_wallets(run, made, rows, swept, receiver=str(self._configuration.receiver))
         if self._job.moves:
             problems = swept.problems if swept else []
+            # What is on hold or under way was not looked at closely: its findings stay as they are.
             examined = [case.row for case in cases if not case.hold and not case.row.in_flight]
             report_conditions(run, examined, made.findings, problems)
-
-    # -- reading -------------------------------------------------------------------------------------------------
 
     def _finish_open(self) -> None:
         """Follow the transactions that earlier runs left open to their end."""
@@ -157,58 +153,6 @@ class _Working:
             rows = self._job.in_scope(self._run, tx, self._options)
         return self._survey.look(rows, mints)
 
-    # -- applying ------------------------------------------------------------------------------------------------
-
-    def _apply_to_rows(self, made: WalletPlan) -> dict[int, WalletRow]:
-        """Accept and expire payments; give, by wallet id, the rows as they are now, without those left alone."""
-        rows = {row.wallet_id: row for row in (move.row for move in made.moves)}
-        rows |= {row.wallet_id: row for row, _ in made.marks}
-        status = self._configuration.payment_acceptance_commitment
-        now = self._run.now
-        with self._run.write() as tx:
-            accepted: set[int] = set()
-            for start in range(0, len(made.accepts), BATCH):
-                part = made.accepts[start : start + BATCH]
-                answer = tx.rows(
-                    "accept_payments",
-                    payment_ids=[row.payment_id for row, _ in part],
-                    signatures=[paid.signature for _, paid in part],
-                    token_ids=[paid.token_id for _, paid in part],
-                    mints=[paid.mint for _, paid in part],
-                    amounts=[paid.amount for _, paid in part],
-                    status=status,
-                    now=now,
-                    run_id=self._run.run_id,
-                )
-                accepted |= {row["payment_id"] for row in answer}
-            ids = [row.payment_id for row in made.expires]
-            expired = {
-                row["payment_id"]
-                for start in range(0, len(ids), BATCH)
-                for row in tx.rows(
-                    "expire_payments",
-                    payment_ids=ids[start : start + BATCH],
-                    now=now,
-                    run_id=self._run.run_id,
-                )
-            }
-            report_arrivals(self._run, tx, made.findings)
-        self._run.done("accept", len(accepted))
-        self._run.done("expire", len(expired))
-        self._run.skip("changed meanwhile", len(made.accepts) + len(ids) - len(accepted) - len(expired))
-        for row, _ in made.accepts:
-            self._renew(rows, row, status, State.PROCESSING_FUNDS, done=row.payment_id in accepted)
-        for row in made.expires:
-            self._renew(rows, row, Status.EXPIRED, State.EXPIRED, done=row.payment_id in expired)
-        return rows
-
-    @staticmethod
-    def _renew(rows: dict[int, WalletRow], row: WalletRow, status: str, state: State, *, done: bool) -> None:
-        if not done:
-            rows.pop(row.wallet_id, None)
-        elif row.wallet_id in rows:
-            rows[row.wallet_id] = replace(row, status=status, state=str(state))
-
     def _sweep(self, made: WalletPlan, rows: dict[int, WalletRow], scene: Scene) -> Swept | None:
         moves = [
             replace(move, row=rows[move.row.wallet_id]) for move in made.moves if move.row.wallet_id in rows
@@ -219,7 +163,7 @@ class _Working:
         second_look = SecondLook(self._run, self._rpc, self._configuration, scene.around)
         sweeper = Sweeper(self._run, self._rpc, self._configuration, self._sender, scene.around, second_look)
         swept = sweeper.sweep(moves, scene.chain)
-        sweeper.account.note(self._run)
+        sweeper.balance.note(self._run)
         self._run.note("transactions", swept.transactions)
         for row, error in swept.problems:
             self._run.fail(row.target, error)
@@ -229,6 +173,7 @@ class _Working:
 
     def _require_receiver(self, moves: Sequence[Move], around: Surroundings) -> None:
         """Refuse to fund a new receiver with less than it must hold."""
+        # The chain refuses to leave a new account below its rent floor, and every transfer of the run would fail one by one.
         lamports = [move.lamports for move in moves if move.lamports]
         if (
             lamports
@@ -238,45 +183,3 @@ class _Working:
             raise RemoteRefusedError(
                 f"the receiver {around.receiver} does not exist on the chain: send it at least {floor} lamports once"
             )
-
-    # -- afterwards ----------------------------------------------------------------------------------------------
-
-    def _settle(self, made: WalletPlan, rows: dict[int, WalletRow], swept: Swept | None) -> None:
-        """Give the wallets that are empty now their last state, in one statement."""
-        planned = {move.row.wallet_id: move for move in made.moves}
-        done = list({move.row.wallet_id: move for move in swept.done}.values()) if swept else []
-        gave = (
-            {move.row.wallet_id for move in (*swept.done, *swept.more) if move.kind == "sweep"}
-            if swept
-            else set()
-        )
-        settled: list[tuple[WalletRow, str, bool, str]] = []
-        for move in done:
-            first = planned[move.row.wallet_id]
-            if first.target is not None:
-                settled.append((move.row, first.target, move.row.wallet_id in gave, first.kind))
-            else:
-                self._run.done(first.kind, 1)
-        settled += [
-            (rows[row.wallet_id], target, False, f"mark_{target}")
-            for row, target in made.marks
-            if row.wallet_id in rows
-        ]
-        if not settled:
-            return
-        with self._run.write() as tx:
-            answer = tx.rows(
-                "settle_wallets",
-                wallet_ids=[row.wallet_id for row, _, _, _ in settled],
-                states=[row.state for row, _, _, _ in settled],
-                statuses=[row.status for row, _, _, _ in settled],
-                targets=[target for _, target, _, _ in settled],
-                swept=[swept_ for _, _, swept_, _ in settled],
-                receiver=str(self._configuration.receiver),
-                now=self._run.now,
-            )
-        changed = {row["wallet_id"] for row in answer}
-        for row, _, _, kind in settled:
-            if row.wallet_id in changed:
-                self._run.done(kind, 1)
-        self._run.skip("changed meanwhile", len(settled) - len(changed))

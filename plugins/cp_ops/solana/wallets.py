@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from cp_ops.solana.accounts import Holding
 
 
-class Status(StrEnum):
+class PaymentStatus(StrEnum):
     """A payment's status, as the module writes it."""
 
     INITIATED = "initiated"
@@ -24,7 +25,7 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-class State(StrEnum):
+class WalletState(StrEnum):
     """A wallet's state, as the module writes it."""
 
     CREATED = "created"
@@ -37,9 +38,24 @@ class State(StrEnum):
     CLOSED = "payment_expired_and_wallet_closed"
 
 
-ACCEPTED = (Status.PROCESSED, Status.CONFIRMED, Status.FINALIZED)
+SOL = "lamports"
+"""SOL's key where sums are kept by mint, as it has none: in what a run has moved, in caps, and in findings' amounts."""
+SOL_DECIMALS = 9
+
+
+def money_key(mint: str | None) -> str:
+    """Give the key under which sums are kept; `mint` is None for SOL."""
+    return mint or SOL
+
+
+def symbol_of(mint: str | None) -> str:
+    """Give what a person is shown for a mint; `mint` is None for SOL."""
+    return mint or "SOL"
+
+
+ACCEPTED = (PaymentStatus.PROCESSED, PaymentStatus.CONFIRMED, PaymentStatus.FINALIZED)
 """The statuses of a payment that was paid."""
-EMPTIED = (State.SENT, State.CLOSED)
+EMPTIED = (WalletState.SENT, WalletState.CLOSED)
 """The last states: nothing is left in such a wallet, as far as is known."""
 
 
@@ -110,10 +126,13 @@ class WalletOnChain:
         """Whether there is money in it: SOL, or any token."""
         return self.lamports > 0 or any(holding.amount for holding in self.holdings)
 
-    @property
-    def gone(self) -> bool:
-        """Whether nothing is left of it on the chain."""
-        return self.lamports == 0 and not self.holdings
+    def money(self) -> Counter[str]:
+        """Give what is in it without rent: lamports, and minor units by mint."""
+        found = Counter({SOL: self.lamports} if self.lamports else {})
+        for holding in self.holdings:
+            if holding.amount:
+                found[holding.mint] += holding.amount
+        return found
 
     def balance(self, mint: str | None) -> int:
         """Give what it holds of a mint over all its accounts, in minor units; of SOL when mint is None."""

@@ -10,8 +10,11 @@ import pytest
 
 from cp_ops.hooks.payment_webhook import PaymentWebhook
 from cp_ops.runtime.errors import RowsFailedError
-from cp_ops.solana.announcing.job import PATIENCE, SPACING, AnnouncePayments
+from cp_ops.solana.announcing.job import AnnouncePayments
+from cp_ops.solana.announcing.webhook import PATIENCE, POLICY
 from cp_ops.solana.job import CloseExpiredPayments
+
+SPACING = POLICY.spacing
 
 
 class NoAssets:

@@ -13,8 +13,8 @@ from solders.pubkey import Pubkey
 
 from cp_ops.solana.accounts import TOKEN_PROGRAM, Holding, Mint, associated_address
 from cp_ops.solana.chain import Surroundings
+from cp_ops.solana.moves import Move
 from cp_ops.solana.packing import PACKET_BYTES, Toll, pack_moves
-from cp_ops.solana.planner import Move
 from cp_ops.solana.rpc import Blockhash
 from cp_ops.solana.signing import ForbiddenTransactionError, check_wire, sign
 from cp_ops.solana.wallets import WalletRow
@@ -27,7 +27,6 @@ AROUND = Surroundings(
     RECEIVER,
     10**9,
     {mint: (associated_address(RECEIVER, mint, TOKEN_PROGRAM), True) for mint in MINTS},
-    10**9,
 )
 BLOCKHASH = Blockhash(str(Pubkey.new_unique()), 100)
 LATER = datetime(2030, 1, 1, tzinfo=UTC)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.runtime import outbox
-from cp_ops.runtime.statements import INCLUDE
+from cp_ops.runtime.mail_templates import render
 
 if TYPE_CHECKING:
     from cp_ops.finance.charges.intents import Intent
@@ -14,6 +13,10 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
 
 DECLINED, AUTHENTICATION = "payment_declined", "payment_needs_authentication"
+TEMPLATES = {
+    DECLINED: "finance/charges/payment_declined.txt.j2",
+    AUTHENTICATION: "finance/charges/payment_needs_authentication.txt.j2",
+}
 TITLES = {
     DECLINED: "We could not collect invoice {number}",
     AUTHENTICATION: "Please confirm your payment of invoice {number}",
@@ -26,7 +29,8 @@ def mail_payer(
     """Put a mail to the client's billing contacts into the outbox, in the caller's transaction; gives how many."""
     payers = tx.one("payers", client_id=invoice["client_id"], firm_id=intent.firm_id)
     recipients = [address for address in (payers or {}).get("recipients") or [] if address]
-    text = _template(kind).render(
+    text = render(
+        TEMPLATES[kind],
         name=payers["name"] if payers else "",
         amount=str(intent.money),
         number=invoice["invoice_number"],
@@ -51,16 +55,3 @@ def mail_payer(
         run_id=run.run_id,
         sender=run.settings.default_from_email,
     )
-
-
-@cache
-def _template(kind: str) -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=FileSystemLoader(INCLUDE / "templates"),
-        undefined=StrictUndefined,
-        autoescape=select_autoescape(),  # HTML is escaped, plain text is not
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(f"finance/charges/{kind}.txt.j2")

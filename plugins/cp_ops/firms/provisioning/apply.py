@@ -1,15 +1,25 @@
-"""Applying a plan of provision_firm: every step inside one transaction."""
+"""Apply a plan of provision_firm: every step inside one transaction, so that a firm is there whole or not at all.
+
+What was planned was read before. What somebody else took in between (a name, an address, an account) ends the run here,
+with nothing kept, instead of being worked around.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
+from cp_ops.firms.provisioning.actions import AdoptAccount, CreateFirm, CreateMissing, CreateStages
 from cp_ops.firms.provisioning.invitation import invitation_mail
+from cp_ops.firms.provisioning.steps import BaselineSet, Step
 from cp_ops.runtime import audit, outbox
 from cp_ops.runtime.errors import DatabaseConflictError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cp_ops.firms.provisioning.baseline import Baseline
     from cp_ops.firms.provisioning.log import ProvisioningLog
     from cp_ops.firms.provisioning.options import ProvisionFirmOptions
@@ -30,24 +40,39 @@ class Provisioning:
         log: ProvisioningLog,
     ) -> None:
         self._run, self._tx, self._options, self._baseline, self._log = run, tx, options, baseline, log
-        self._user_id = 0
-        self._firm_id = 0
+        self._known_user_id: int | None = None
+        self._known_firm_id: int | None = None
+        self._password = ""
+
+    @property
+    def _firm_id(self) -> int:
+        assert self._known_firm_id is not None, "the firm is there or was created by the first step"
+        return self._known_firm_id
+
+    @property
+    def _user_id(self) -> int:
+        if self._known_user_id is None:
+            raise DatabaseConflictError("the administrator's account was deleted meanwhile; nothing was kept")
+        return self._known_user_id
 
     def apply(self, plan: Plan, firm_id: int | None, password: str) -> int:
-        """Create what the plan names and give the firm's id."""
-        self._firm_id = firm_id or 0
+        """Create what the plan names and give the firm's id.
+
+        :param firm_id: of the firm that is there already.
+        :param password: the `auth_user.password` of the account that is to be created.
+        """
+        self._known_firm_id, self._password = firm_id, password
+        # Asked again inside the transaction: the plan was made before it began.
         accounts = self._tx.rows("accounts_of_address", email=self._options.admin_email)
-        if accounts and plan.of_kind("create_account"):
+        if accounts and plan.of_kind(Step.CREATE_ACCOUNT):
             raise DatabaseConflictError(
                 "somebody took the administrator's address meanwhile; nothing was kept"
             )
-        self._user_id = accounts[0]["id"] if accounts else 0
+        self._known_user_id = accounts[0]["id"] if accounts else None
+        steps = self._steps()
         for action in plan.actions:
             self._log.step(action.kind)
-            if action.kind == "create_account":
-                self._create_account(password)
-            else:
-                getattr(self, f"_{action.kind}")(action)
+            steps[Step(action.kind)](action)
             self._log.done(action.kind)
         self._log.step("audit")
         counts = {action.kind: action.rows for action in plan.actions}
@@ -64,31 +89,52 @@ class Provisioning:
         self._log.step("commit")
         return self._firm_id
 
+    def _steps(self) -> dict[Step, Callable[[Action], None]]:
+        return {
+            Step.CREATE_FIRM: self._create_firm,
+            Step.CREATE_ACCOUNT: self._create_account,
+            Step.ADOPT_ACCOUNT: self._adopt_account,
+            Step.CREATE_MEMBERSHIP: self._create_membership,
+            Step.CREATE_PROJECT_TEMPLATES: self._create_project_templates,
+            Step.CREATE_EMAIL_TEMPLATES: self._create_email_templates,
+            Step.CREATE_RETENTION_POLICIES: self._create_retention_policies,
+            Step.CREATE_PIPELINE: self._create_pipeline,
+            Step.CREATE_STAGES: self._create_stages,
+            Step.INVITE: self._invite,
+        }
+
     def _insert(self, statement: str, **values: Any) -> int:
         return self._tx.execute(
             statement, firm_id=self._firm_id, user_id=self._user_id, now=self._run.now, **values
         )
 
     def _create_firm(self, action: Action) -> None:
+        firm = action.payload(CreateFirm)
         days = self._run.settings.trial_days
         row = self._tx.one(
             "insert_firm",
-            **{name: value for name, value in action.data.items() if name != "name"},
-            firm_name=self._options.name,
+            firm_name=firm.name,
             slug=self._options.slug,
+            timezone=firm.timezone,
+            currency=firm.currency,
+            tier=firm.tier,
+            max_users=firm.max_users,
+            max_clients=firm.max_clients,
+            max_storage_gb=firm.max_storage_gb,
             trial_ends_at=self._run.now + timedelta(days=days) if days else None,
             now=self._run.now,
         )
         if row is None:
             raise DatabaseConflictError("the firm's name or slug was taken meanwhile; nothing was kept")
-        self._firm_id = row["id"]
+        self._known_firm_id = row["id"]
+        # From here on every row is the new firm's, and under row-level security nothing else could be written.
         if self._run.session.guarded:
             self._tx.as_firm(self._firm_id)
 
-    def _create_account(self, password: str) -> None:
+    def _create_account(self, _: Action) -> None:
         row = self._tx.one(
             "insert_account",
-            password=password,
+            password=self._password,
             username=self._options.username,
             email=self._options.admin_email,
             first_name=self._options.admin_first_name,
@@ -97,10 +143,10 @@ class Provisioning:
         )
         if row is None:
             raise DatabaseConflictError("the administrator's user name was taken meanwhile; nothing was kept")
-        self._user_id = row["id"]
+        self._known_user_id = row["id"]
 
     def _adopt_account(self, action: Action) -> None:
-        if self._tx.one("lock_account", user_id=action.data["user_id"]) is None:
+        if self._tx.one("lock_account", user_id=action.payload(AdoptAccount).user_id) is None:
             raise DatabaseConflictError("the account to adopt was deactivated meanwhile; nothing was kept")
 
     def _create_membership(self, _: Action) -> None:
@@ -108,19 +154,17 @@ class Provisioning:
         self._tx.execute("set_firm_creator", firm_id=self._firm_id, user_id=self._user_id)
 
     def _create_project_templates(self, action: Action) -> None:
-        keys = _keys(action)
-        rows = [entry.columns() for entry in self._baseline.project_templates if entry.template_code in keys]
-        self._insert("insert_project_templates", rows=_json(rows))
+        self._insert("insert_project_templates", rows=self._missing(action, BaselineSet.PROJECT_TEMPLATES))
 
     def _create_email_templates(self, action: Action) -> None:
-        keys = _keys(action)
-        rows = [entry.columns() for entry in self._baseline.email_templates if entry.name in keys]
-        self._insert("insert_email_templates", rows=_json(rows))
+        self._insert("insert_email_templates", rows=self._missing(action, BaselineSet.EMAIL_TEMPLATES))
 
     def _create_retention_policies(self, action: Action) -> None:
-        keys = _keys(action)
-        rows = [entry.columns() for entry in self._baseline.retention_policies if entry.data_type in keys]
-        self._insert("insert_retention_policies", rows=_json(rows))
+        self._insert("insert_retention_policies", rows=self._missing(action, BaselineSet.RETENTION_POLICIES))
+
+    def _missing(self, action: Action, name: BaselineSet) -> Jsonb:
+        keys = action.payload(CreateMissing).missing
+        return Jsonb([entry.columns() for entry in self._baseline.entries(name) if entry.key in keys])
 
     def _create_pipeline(self, _: Action) -> None:
         pipeline = self._baseline.pipeline
@@ -136,12 +180,12 @@ class Provisioning:
         self._stages(row["id"])
 
     def _create_stages(self, action: Action) -> None:
-        self._stages(cast("int", action.data["pipeline_id"]))
+        self._stages(action.payload(CreateStages).pipeline_id)
 
     def _stages(self, pipeline_id: int) -> None:
         stages = self._baseline.pipeline.stages
         rows = [{**stage.columns(), "display_order": order} for order, stage in enumerate(stages, start=1)]
-        self._insert("insert_stages", pipeline_id=pipeline_id, rows=_json(rows))
+        self._insert("insert_stages", pipeline_id=pipeline_id, rows=Jsonb(rows))
 
     def _invite(self, _: Action) -> None:
         hours = self._run.settings.invitation_hours
@@ -165,13 +209,3 @@ class Provisioning:
         outbox.enqueue(
             self._tx, [mail], run_id=self._run.run_id, sender=self._run.settings.default_from_email
         )
-
-
-def _keys(action: Action) -> frozenset[str]:
-    return frozenset(str(action.data["keys"]).split("\n"))
-
-
-def _json(rows: list[dict[str, Any]]) -> Any:
-    from psycopg.types.json import Jsonb
-
-    return Jsonb(rows)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cp_ops.firms.provisioning.steps import BaselineSet
 from cp_ops.runtime.errors import CpOpsError
 from cp_ops.runtime.statements import INCLUDE
 from cp_ops.runtime.validation import first_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 BASELINE_FILE = INCLUDE / "firm_baseline.yaml"
@@ -30,7 +32,16 @@ class _Entry(BaseModel):
         return self.model_dump(mode="json")
 
 
-class ProjectTemplate(_Entry):
+class KeyedEntry(_Entry):
+    """An entry of a set that a repair completes: what of it is missing is told by its key."""
+
+    @property
+    def key(self) -> str:
+        """What a firm has at most one row of."""
+        raise NotImplementedError
+
+
+class ProjectTemplate(KeyedEntry):
     """A row of projects_templates."""
 
     template_code: str = Field(min_length=1, max_length=50)
@@ -41,8 +52,13 @@ class ProjectTemplate(_Entry):
     default_duration_days: int | None = Field(default=None, ge=1)
     template_milestones: list[dict[str, Any]] = Field(default_factory=list)
 
+    @property
+    def key(self) -> str:
+        """The template's code."""
+        return self.template_code
 
-class EmailTemplate(_Entry):
+
+class EmailTemplate(KeyedEntry):
     """A row of marketing_email_templates."""
 
     name: str = Field(min_length=1, max_length=255)
@@ -53,6 +69,11 @@ class EmailTemplate(_Entry):
     html_content: str
     plain_text_content: str
     available_merge_fields: list[str] = Field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The template's name."""
+        return self.name
 
 
 class Stage(_Entry):
@@ -72,7 +93,7 @@ class Pipeline(_Entry):
     stages: list[Stage] = Field(min_length=1)
 
 
-class RetentionPolicy(_Entry):
+class RetentionPolicy(KeyedEntry):
     """A row of core_retention_policies."""
 
     data_type: Literal[
@@ -91,6 +112,11 @@ class RetentionPolicy(_Entry):
     action: Literal["archive", "anonymize", "delete"]
     only_if_inactive: bool = False
 
+    @property
+    def key(self) -> str:
+        """The data that it is about."""
+        return self.data_type
+
 
 class Baseline(_Entry):
     """Everything that a firm starts with."""
@@ -99,6 +125,15 @@ class Baseline(_Entry):
     email_templates: list[EmailTemplate]
     pipeline: Pipeline
     retention_policies: list[RetentionPolicy]
+
+    def entries(self, name: BaselineSet) -> Sequence[KeyedEntry]:
+        """Give the entries of a set."""
+        sets: dict[BaselineSet, Sequence[KeyedEntry]] = {
+            BaselineSet.PROJECT_TEMPLATES: self.project_templates,
+            BaselineSet.EMAIL_TEMPLATES: self.email_templates,
+            BaselineSet.RETENTION_POLICIES: self.retention_policies,
+        }
+        return sets[name]
 
 
 @cache

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
+from cp_ops.runtime.mail_templates import render
 from cp_ops.runtime.outbox import INVITATION_TOKEN, Mail
-from cp_ops.runtime.statements import INCLUDE
 
 KIND = "firm_invitation"
 PATH = "/accept-invitation/"
 """The application's page, below setting frontend_url. It calls `cp_ops.redeem_invitation(token)`."""
-
-_templates = Environment(
-    loader=FileSystemLoader(INCLUDE / "templates"),
-    autoescape=select_autoescape(("html.j2",)),
-    undefined=StrictUndefined,
-    keep_trailing_newline=True,
-)
 
 
 def invitation_mail(
@@ -46,8 +37,8 @@ def invitation_mail(
         step="first",
         recipient=address,
         title=f"Your account at {firm_name}",
-        text=_templates.get_template("firms/provisioning/invitation.txt.j2").render(words),
-        html=_templates.get_template("firms/provisioning/invitation.html.j2").render(words),
+        text=render("firms/provisioning/invitation.txt.j2", **words),
+        html=render("firms/provisioning/invitation.html.j2", **words),
         firm_id=firm_id,
         invitation_id=invitation_id,
     )

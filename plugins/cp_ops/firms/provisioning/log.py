@@ -11,6 +11,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
 from cp_ops.runtime.errors import LeaseLostError, translate
 from cp_ops.runtime.preflight import Table
 
@@ -21,22 +23,26 @@ if TYPE_CHECKING:
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
 
-LOG_TABLE = Table(
+LOG_TABLE = Table.of(
     "firm_provisioning_log",
-    (
-        "firm_id",
-        "status",
-        "started_at",
-        "correlation_id",
-        "provisioning_config",
-        "steps_completed",
-        "error_step",
-    ),
-    ("SELECT", "INSERT", "UPDATE"),
+    "firm_id status started_at correlation_id provisioning_config steps_completed error_step",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
     optional=True,
 )
-CONFIG = ("name", "slug", "tier", "timezone", "currency", "max_users", "max_clients", "max_storage_gb",
-          "adopt_existing_user", "invite")  # fmt: skip
+CONFIG = (
+    "name",
+    "slug",
+    "tier",
+    "timezone",
+    "currency",
+    "max_users",
+    "max_clients",
+    "max_storage_gb",
+    "adopt_existing_user",
+    "invite",
+)
 """Options that the log keeps: none about the administrator."""
 MAX_STEP = 100
 """Length of firm_provisioning_log.error_step."""
@@ -76,8 +82,6 @@ class ProvisioningLog:
 
     def complete(self, tx: Transaction, firm_id: int) -> None:
         """Complete the row in the transaction that creates the firm."""
-        from psycopg.types.json import Jsonb
-
         steps = Jsonb(self._done)
         if self._before_firm:
             tx.execute("complete_log", correlation_id=self._correlation_id, firm_id=firm_id, steps=steps)
@@ -99,14 +103,13 @@ class ProvisioningLog:
 
     def _fail(self, message: str) -> None:
         step = self._step
+        # Nothing was to be written yet, so there is no row: a refused request is logged all the same.
         if not self._begun:
             self.begin()
         with self._run.write() as tx:
             tx.execute("fail_log", correlation_id=self._correlation_id, step=step, error=message)
 
     def _row(self) -> dict[str, Any]:
-        from psycopg.types.json import Jsonb
-
         return {
             "now": self._run.now,
             "correlation_id": self._correlation_id,

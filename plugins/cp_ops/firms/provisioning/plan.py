@@ -1,10 +1,22 @@
-"""What provisioning a firm takes: from what is there to a plan. Pure."""
+"""What provisioning a firm takes: from what is there to a plan. Pure.
+
+A request that names a firm or an account which exists already may be a repair, or a mistake, or somebody's attempt to get
+into another firm. So everything here is refused unless the account given is that firm's own administrator.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cp_ops.firms.provisioning.actions import (
+    AdoptAccount,
+    CreateAccount,
+    CreateFirm,
+    CreateMissing,
+    CreateStages,
+)
+from cp_ops.firms.provisioning.steps import CREATES, BaselineSet, Step
 from cp_ops.runtime.errors import OptionsError
 from cp_ops.runtime.firms import SERVED
 from cp_ops.runtime.plan import Action, Plan, Skip
@@ -38,7 +50,7 @@ class ExistingFirm:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ExistingAccount:
     """An account that has the requested address."""
 
     id: int
@@ -71,7 +83,7 @@ class Existing:
 
     firm: ExistingFirm | None = None
     slug_of_name: str | None = None
-    accounts: tuple[Account, ...] = ()
+    accounts: tuple[ExistingAccount, ...] = ()
     memberships: tuple[Membership, ...] = ()
     project_templates: frozenset[str] = frozenset()
     email_templates: frozenset[str] = frozenset()
@@ -79,6 +91,24 @@ class Existing:
     pipelines: tuple[ExistingPipeline, ...] = ()
     invitation_open: bool = False
     missing_tables: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def firm_id(self) -> int | None:
+        """The firm's id, if it is there."""
+        return self.firm.id if self.firm else None
+
+    def keys(self, name: BaselineSet) -> frozenset[str]:
+        """Give the keys that the firm has of a set."""
+        sets = {
+            BaselineSet.PROJECT_TEMPLATES: self.project_templates,
+            BaselineSet.EMAIL_TEMPLATES: self.email_templates,
+            BaselineSet.RETENTION_POLICIES: self.retention_policies,
+        }
+        return sets[name]
+
+    def is_member(self, account: ExistingAccount) -> bool:
+        """Whether an account is the firm's member, active or not."""
+        return any(member.user_id == account.id for member in self.memberships)
 
 
 def plan_provisioning(request: ProvisionFirmOptions, existing: Existing, baseline: Baseline) -> Plan:
@@ -98,10 +128,11 @@ def plan_provisioning(request: ProvisionFirmOptions, existing: Existing, baselin
     return Plan.of(_items(request, existing, account, baseline))
 
 
-def _account(request: ProvisionFirmOptions, existing: Existing) -> Account | None:
+def _account(request: ProvisionFirmOptions, existing: Existing) -> ExistingAccount | None:
     """Find the administrator's account, if it may be used."""
     if not existing.accounts:
         return None
+    # Whichever was chosen could be the wrong person, and would run the firm.
     if len(existing.accounts) > 1:
         raise OptionsError(
             "admin_email",
@@ -109,15 +140,14 @@ def _account(request: ProvisionFirmOptions, existing: Existing) -> Account | Non
             "Clear that up in the application first",
         )
     account = existing.accounts[0]
-    ours = _lost_its_only_administrator(existing, account) or any(
-        member.user_id == account.id for member in existing.memberships
-    )
+    ours = _lost_its_only_administrator(existing, account) or existing.is_member(account)
     if existing.firm is None and not request.adopt_existing_user:
         raise OptionsError(
             "admin_email",
             f"an account with this address exists already (auth_user {account.id})",
             "If that is the person meant, set adopt_existing_user",
         )
+    # Taking a password for an account that is there would let whoever provisions log in as somebody else.
     if not ours and request.admin_password_ref is not None:
         raise OptionsError(
             "admin_password_ref",
@@ -133,8 +163,9 @@ def _account(request: ProvisionFirmOptions, existing: Existing) -> Account | Non
     return account
 
 
-def _require_own(firm: ExistingFirm, existing: Existing, account: Account | None) -> None:
+def _require_own(firm: ExistingFirm, existing: Existing, account: ExistingAccount | None) -> None:
     """Let only a firm's own administrator repair it."""
+    # A suspended firm is not brought back by a repair: that is a decision about its contract.
     if firm.status not in SERVED:
         raise OptionsError("slug", f"the firm of this slug (firm {firm.id}) is {firm.status}")
     own = {member.user_id: member for member in existing.memberships}.get(account.id) if account else None
@@ -149,7 +180,7 @@ def _require_own(firm: ExistingFirm, existing: Existing, account: Account | None
     )
 
 
-def _lost_its_only_administrator(existing: Existing, account: Account) -> bool:
+def _lost_its_only_administrator(existing: Existing, account: ExistingAccount) -> bool:
     """Whether the firm has nobody to run it, and the account, no member of it, is the one that it was made for.
 
     `created_by_id` alone proves nothing: it may be the platform's operator, or an administrator who was removed. A firm
@@ -158,96 +189,95 @@ def _lost_its_only_administrator(existing: Existing, account: Account) -> bool:
     return (
         existing.firm is not None
         and existing.firm.created_by_id == account.id
-        and all(member.user_id != account.id for member in existing.memberships)
+        and not existing.is_member(account)
         and not any(member.is_active and member.role in ADMINISTRATORS for member in existing.memberships)
     )
 
 
 def _items(
-    request: ProvisionFirmOptions, existing: Existing, account: Account | None, baseline: Baseline
+    request: ProvisionFirmOptions, existing: Existing, account: ExistingAccount | None, baseline: Baseline
 ) -> Iterator[Action | Skip]:
-    firm = existing.firm
-    firm_id = firm.id if firm else None
+    """Give the steps in their order: each needs what the ones before it have created."""
     target = f"firm:{request.slug}"
-    if firm is None:
-        settings = {name: getattr(request, name) for name in COMPARED}
-        yield Action("create_firm", target, f"no firm has the slug {request.slug}", data=settings)
-    else:
-        yield Skip(target, "the firm is there", firm_id)
-        for name in COMPARED:
-            if getattr(firm, name) != getattr(request, name):
-                yield Skip(target, f"{name} differs from the request: left as it is", firm_id)
+    yield from _firm(request, existing, target)
     yield from _administrator(request, existing, account, target)
     yield from _missing_baseline(existing, baseline, target)
-    without_password = account.without_password if account else request.admin_password_ref is None
-    if without_password and request.invite and request.admin_password_ref is None:
-        if existing.invitation_open:
-            yield Skip(target, "an invitation is open already", firm_id)
-        else:
-            yield Action("invite", target, "the account has no password", firm_id)
+    yield from _invitation(request, existing, account, target)
+
+
+def _firm(request: ProvisionFirmOptions, existing: Existing, target: str) -> Iterator[Action | Skip]:
+    """Create the firm, or leave the one that is there as it is: its settings may have been changed on purpose."""
+    settings = {name: getattr(request, name) for name in COMPARED}
+    if existing.firm is None:
+        reason = f"no firm has the slug {request.slug}"
+        yield Action(Step.CREATE_FIRM, target, reason, data=CreateFirm(**settings))
+        return
+    yield Skip(target, "the firm is there", existing.firm_id)
+    for name, wanted in settings.items():
+        if getattr(existing.firm, name) != wanted:
+            yield Skip(target, f"{name} differs from the request: left as it is", existing.firm_id)
 
 
 def _administrator(
-    request: ProvisionFirmOptions, existing: Existing, account: Account | None, target: str
+    request: ProvisionFirmOptions, existing: Existing, account: ExistingAccount | None, target: str
 ) -> Iterator[Action | Skip]:
-    firm_id = existing.firm.id if existing.firm else None
+    with_password = request.admin_password_ref is not None
     if account is None:
-        password = "given by reference" if request.admin_password_ref else "none"
+        password = "given by reference" if with_password else "none"
         yield Action(
-            "create_account",
+            Step.CREATE_ACCOUNT,
             target,
             f"nobody has this address; password: {password}",
-            firm_id,
-            data={"with_password": request.admin_password_ref is not None},
+            existing.firm_id,
+            data=CreateAccount(with_password),
         )
     elif existing.firm is None:
-        yield Action("adopt_account", target, "adopt_existing_user is set", data={"user_id": account.id})
-    elif request.admin_password_ref is not None:
-        yield Skip(target, "the account exists: its password stays as it is", firm_id)
-    if account is None or all(member.user_id != account.id for member in existing.memberships):
-        yield Action("create_membership", target, "the account is not the firm's administrator yet", firm_id)
+        yield Action(Step.ADOPT_ACCOUNT, target, "adopt_existing_user is set", data=AdoptAccount(account.id))
+    elif with_password:
+        yield Skip(target, "the account exists: its password stays as it is", existing.firm_id)
+    if account is None or not existing.is_member(account):
+        reason = "the account is not the firm's administrator yet"
+        yield Action(Step.CREATE_MEMBERSHIP, target, reason, existing.firm_id)
 
 
 def _missing_baseline(existing: Existing, baseline: Baseline, target: str) -> Iterator[Action | Skip]:
-    firm_id = existing.firm.id if existing.firm else None
-    wanted: dict[str, list[str]] = {
-        "project_templates": [entry.template_code for entry in baseline.project_templates],
-        "email_templates": [entry.name for entry in baseline.email_templates],
-        "retention_policies": [str(entry.data_type) for entry in baseline.retention_policies],
-    }
-    for kind, keys in wanted.items():
-        if kind in existing.missing_tables:
-            yield Skip(target, f"this deployment has no table for {kind}", firm_id, len(keys))
+    """Create what the firm lacks of each set; a row that it has is its own by now, whatever it says."""
+    for name in BaselineSet:
+        keys = [entry.key for entry in baseline.entries(name)]
+        if name in existing.missing_tables:
+            yield Skip(target, f"this deployment has no table for {name}", existing.firm_id, len(keys))
             continue
-        missing = [key for key in keys if key not in getattr(existing, kind)]
+        missing = tuple(key for key in keys if key not in existing.keys(name))
         if missing:
+            reason = "missing: " + ", ".join(missing)
             yield Action(
-                f"create_{kind}",
-                target,
-                "missing: " + ", ".join(missing),
-                firm_id,
-                len(missing),
-                {"keys": "\n".join(missing)},
+                CREATES[name], target, reason, existing.firm_id, len(missing), CreateMissing(missing)
             )
     yield from _pipeline(existing, baseline, target)
 
 
 def _pipeline(existing: Existing, baseline: Baseline, target: str) -> Iterator[Action]:
     """Plan a default pipeline with stages; one that the firm has made its own is left alone."""
-    firm_id = existing.firm.id if existing.firm else None
     wanted = baseline.pipeline
     stages = len(wanted.stages)
     own = next((pipeline for pipeline in existing.pipelines if pipeline.is_default), None) or next(
         (pipeline for pipeline in existing.pipelines if pipeline.name == wanted.name), None
     )
     if own is None:
-        yield Action("create_pipeline", target, "no default pipeline", firm_id, 1 + stages)
+        yield Action(Step.CREATE_PIPELINE, target, "no default pipeline", existing.firm_id, 1 + stages)
     elif not own.stages:
-        yield Action(
-            "create_stages",
-            target,
-            f"pipeline {own.id} has no stages",
-            firm_id,
-            stages,
-            {"pipeline_id": own.id},
-        )
+        reason = f"pipeline {own.id} has no stages"
+        yield Action(Step.CREATE_STAGES, target, reason, existing.firm_id, stages, CreateStages(own.id))
+
+
+def _invitation(
+    request: ProvisionFirmOptions, existing: Existing, account: ExistingAccount | None, target: str
+) -> Iterator[Action | Skip]:
+    """Invite an administrator who has no password and gets none, unless an invitation is open."""
+    without_password = account is None or account.without_password
+    if not (without_password and request.invite and request.admin_password_ref is None):
+        return
+    if existing.invitation_open:
+        yield Skip(target, "an invitation is open already", existing.firm_id)
+    else:
+        yield Action(Step.INVITE, target, "the account has no password", existing.firm_id)

@@ -9,8 +9,8 @@ import pytest
 from cp_ops.firms.provisioning.baseline import BaselineError, load_baseline
 from cp_ops.firms.provisioning.options import ProvisionFirmOptions
 from cp_ops.firms.provisioning.plan import (
-    Account,
     Existing,
+    ExistingAccount,
     ExistingFirm,
     ExistingPipeline,
     Membership,
@@ -29,7 +29,7 @@ FIRM = ExistingFirm(
     id=7, name="Acme", slug="acme", status="trial", timezone="UTC", currency="USD", tier="professional",
     max_users=5, max_clients=25, max_storage_gb=10, created_by_id=3,
 )  # fmt: skip
-OWN = Account(3, is_active=True, without_password=False)
+OWN = ExistingAccount(3, is_active=True, without_password=False)
 ADMIN = Membership(3, "admin", is_active=True)
 
 
@@ -137,7 +137,7 @@ def test_settings_that_differ_are_reported_and_left():
 
 STRANGERS = [
     pytest.param((), (Membership(9, "admin", is_active=True),), id="nobody has the address"),
-    pytest.param((Account(4, is_active=True, without_password=False),), (ADMIN,), id="not a member"),
+    pytest.param((ExistingAccount(4, is_active=True, without_password=False),), (ADMIN,), id="not a member"),
     pytest.param((OWN,), (Membership(3, "staff", is_active=True),), id="a member, not an administrator"),
     pytest.param((OWN,), (Membership(3, "admin", is_active=False),), id="no longer a member"),
     *(
@@ -195,7 +195,7 @@ def test_an_adopted_account_keeps_its_password():
 
 
 def test_several_accounts_with_the_address_are_never_guessed_between():
-    two = (OWN, Account(8, is_active=True, without_password=True))
+    two = (OWN, ExistingAccount(8, is_active=True, without_password=True))
     with pytest.raises(OptionsError, match=r"^admin_email: 2 accounts have this address"):
         plan(Existing(accounts=two), adopt_existing_user=True)
 

@@ -10,17 +10,15 @@ import pytest
 
 from cp_ops.runtime.errors import CapExceededError
 from cp_ops.solana.accounts import TOKEN_PROGRAM, Holding, Mint
+from cp_ops.solana.cases import Case
 from cp_ops.solana.chain import Surroundings
-from cp_ops.solana.history import Late, Paid, Pending, Underpaid, Unpaid
-from cp_ops.solana.planner import Terms, plan_wallets
-from cp_ops.solana.reports import Case
+from cp_ops.solana.plan import Terms, plan_wallets
+from cp_ops.solana.verdicts import Late, Paid, Pending, Underpaid, Unpaid
 from cp_ops.solana.wallets import Price, WalletOnChain, WalletRow
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 USDC = "usdc-mint"
-AROUND = Surroundings(
-    {USDC: Mint(USDC, TOKEN_PROGRAM, 6)}, (), "receiver", 10**9, {USDC: ("ata", True)}, 10**9
-)
+AROUND = Surroundings({USDC: Mint(USDC, TOKEN_PROGRAM, 6)}, (), "receiver", 10**9, {USDC: ("ata", True)})
 TERMS = Terms(NOW, int(NOW.timestamp()), AROUND)
 PRICES = (Price(1, None, Decimal("0.1")), Price(2, USDC, Decimal(25)))
 EXPIRED = WalletRow(7, "created", 70, "wallet", "initiated", NOW - timedelta(hours=1), PRICES)

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.finance.caps import cap_totals
-from cp_ops.finance.charges.collection import Collection
+from cp_ops.finance.charges.charging import Collection
 from cp_ops.finance.charges.options import ProcessRecurringChargesOptions
 from cp_ops.finance.charges.plan import (
     ATTACH,

@@ -21,6 +21,7 @@ from cp_ops.finance.charges.answers import (
     State,
     read_intent,
 )
+from cp_ops.finance.charges.attempts import Sending
 from cp_ops.finance.charges.intents import (
     Intent,
     StripePayments,
@@ -30,7 +31,6 @@ from cp_ops.finance.charges.intents import (
     may_conclude,
 )
 from cp_ops.finance.charges.preconditions import PaymentMethods, collected_by_stripe
-from cp_ops.finance.charges.sending import Sending
 from cp_ops.runtime.errors import RemoteConnectionLostError, RowFailedError
 from cp_ops.runtime.firms import SERVED
 

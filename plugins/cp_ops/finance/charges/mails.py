@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from functools import cache
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from cp_ops.runtime import outbox
 from cp_ops.runtime.statements import INCLUDE
 
 if TYPE_CHECKING:
-    from cp_ops.finance.charges.intents import Intent
+    from cp_ops.finance.charges.intents import ChargeIntent
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
 
-DECLINED, AUTHENTICATION = "payment_declined", "payment_needs_authentication"
+
+class PayerMail(StrEnum):
+    """What a client is told: the mail's kind, and the name of its template."""
+
+    DECLINED = "payment_declined"
+    NEEDS_AUTHENTICATION = "payment_needs_authentication"
+
+
 TITLES = {
-    DECLINED: "We could not collect invoice {number}",
-    AUTHENTICATION: "Please confirm your payment of invoice {number}",
+    PayerMail.DECLINED: "We could not collect invoice {number}",
+    PayerMail.NEEDS_AUTHENTICATION: "Please confirm your payment of invoice {number}",
 }
+_templates = Environment(
+    loader=FileSystemLoader(INCLUDE / "templates" / "finance" / "charges"),
+    undefined=StrictUndefined,
+    autoescape=select_autoescape(),  # HTML is escaped, plain text is not
+    keep_trailing_newline=True,
+)
 
 
 def mail_payer(
-    run: JobRun, tx: Transaction, kind: str, intent: Intent, invoice: dict[str, Any], **facts: Any
+    run: JobRun, tx: Transaction, kind: PayerMail, intent: ChargeIntent, invoice: dict[str, Any], **facts: Any
 ) -> int:
     """Put a mail to the client's billing contacts into the outbox, in the caller's transaction; gives how many."""
     payers = tx.one("payers", client_id=invoice["client_id"], firm_id=intent.firm_id)
     recipients = [address for address in (payers or {}).get("recipients") or [] if address]
-    text = _template(kind).render(
+    text = _templates.get_template(f"{kind.value}.txt.j2").render(
         name=payers["name"] if payers else "",
         amount=str(intent.money),
         number=invoice["invoice_number"],
@@ -38,7 +53,7 @@ def mail_payer(
         tx,
         [
             outbox.Mail(
-                kind=kind,
+                kind=kind.value,
                 subject_key=intent.target,
                 step=f"attempt-{intent.attempt}",
                 recipient=recipient,
@@ -51,16 +66,3 @@ def mail_payer(
         run_id=run.run_id,
         sender=run.settings.default_from_email,
     )
-
-
-@cache
-def _template(kind: str) -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=FileSystemLoader(INCLUDE / "templates"),
-        undefined=StrictUndefined,
-        autoescape=select_autoescape(),  # HTML is escaped, plain text is not
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(f"finance/charges/{kind}.txt.j2")

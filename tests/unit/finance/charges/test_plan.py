@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cp_ops.finance.charges.answers import State
-from cp_ops.finance.charges.intents import Intent, charge_request, idempotency_key, may_ask_again
+from cp_ops.finance.charges.anomaly import PastRun, cap_anomaly
+from cp_ops.finance.charges.answers import AttemptState
+from cp_ops.finance.charges.intents import ChargeIntent, charge_request, idempotency_key, may_ask_again
 from cp_ops.finance.charges.plan import (
     CHARGE,
     Candidate,
-    PastRun,
+    ChargeInvoice,
     Unfinished,
-    cap_anomaly,
-    charged,
     plan_charges,
 )
 from cp_ops.runtime.errors import CapExceededError
@@ -85,7 +84,7 @@ def test_every_invoice_is_charged_its_balance_or_passed_over_with_a_reason(given
     by_id = {candidate.id: candidate for candidate in given_candidates}
     for action in charges:
         candidate = by_id[int(action.data["invoice"])]
-        assert charged(action).amount == candidate.total_amount - candidate.amount_paid
+        assert action.payload(ChargeInvoice).money.amount == candidate.total_amount - candidate.amount_paid
         assert not candidate.disputed
         assert not candidate.open_intent
         assert candidate.client_autopay
@@ -149,7 +148,7 @@ def test_a_replaced_card_is_used_after_a_hard_decline_only():
 
 
 def test_unfinished_attempts_come_first_and_are_part_of_the_plan():
-    found = plan(DUE, unfinished=[Unfinished(5, 7, 9, 1, State.UNKNOWN)])
+    found = plan(DUE, unfinished=[Unfinished(5, 7, 9, 1, AttemptState.UNKNOWN)])
     assert [action.kind for action in found.plan.actions] == ["resolve", "charge"]
 
 
@@ -207,10 +206,12 @@ def test_what_the_operator_has_capped_is_not_measured_and_the_rest_is(capped, st
 
 # -- the request -----------------------------------------------------------------------------------------------------------
 
-INTENT = Intent(3, 7, 1, 2, idempotency_key(1, 2), 20000, "USD", "pm_1", "cus_1", "", "planned", "", "", None)
+INTENT = ChargeIntent(
+    3, 7, 1, 2, idempotency_key(1, 2), 20000, "USD", "pm_1", "cus_1", "", "planned", "", "", None
+)
 
 
-@given(st.sampled_from(list(State)), st.text(max_size=5), st.datetimes(timezones=st.just(UTC)))
+@given(st.sampled_from(list(AttemptState)), st.text(max_size=5), st.datetimes(timezones=st.just(UTC)))
 def test_the_request_is_the_same_to_the_letter_whenever_it_is_asked_again(state, code, moment):
     """Stripe refuses a key that comes with another request."""
     later = replace(INTENT, state=state.value, code=code, submitted_at=moment, payment_intent="pi_1", id=99)

@@ -71,32 +71,36 @@ def test_the_customer_that_owns_the_payment_method_is_charged(charging):
     assert charging.stripe.ledger.charges()[0].customer == who.customer
 
 
-def test_why_an_invoice_is_not_charged(charging, owner):
+@pytest.mark.parametrize(
+    ("reason", "invoice", "client"),
+    [
+        ("all retries are used up", {"payment_retry_count": 4, "status": "overdue"}, {}),
+        ("its dunning is paused", {"payment_retry_count": 1, "dunning_paused": True}, {}),
+        ("its client's autopay is off", {}, {"autopay_enabled": False}),
+        ("its client is inactive", {}, {"status": "inactive"}),
+        (
+            "no payment method is stored",
+            {"autopay_payment_method_id": ""},
+            {"autopay_payment_method_id": ""},
+        ),
+    ],
+)
+def test_why_an_invoice_is_not_charged(charging, reason, invoice, client):
     who = charging.payer()
-    for reason, columns in {
-        "all retries are used up": {"payment_retry_count": 4, "status": "overdue"},
-        "its dunning is paused": {"payment_retry_count": 1, "dunning_paused": True},
-    }.items():
-        who.invoice(**columns)
-        not_charged(charging, reason)
-        owner.execute("DELETE FROM finance_invoices")
-    disputed = who.invoice()
+    who.invoice(**invoice)
+    if client:
+        who.client.update(**client)
+    not_charged(charging, reason)
+
+
+def test_an_invoice_with_an_open_dispute_is_not_charged(charging):
+    disputed = charging.payer().invoice()
     charging.firm.insert(
         "finance_payment_dispute", invoice_id=disputed.id, status="needs_response", reason="general", amount="1.00",
         stripe_dispute_id="dp_1", stripe_charge_id="ch_1", opened_at=charging.now, created_at=charging.now,
         updated_at=charging.now,
     )  # fmt: skip
     not_charged(charging, "it has an open dispute")
-    owner.execute("DELETE FROM finance_payment_dispute")
-    for reason, columns in {
-        "its client's autopay is off": {"autopay_enabled": False},
-        "its client is inactive": {"status": "inactive", "autopay_enabled": True},
-    }.items():
-        who.client.update(**columns)
-        not_charged(charging, reason)
-    who.client.update(status="active", autopay_payment_method_id="")
-    disputed.update(autopay_payment_method_id="")
-    not_charged(charging, "no payment method is stored")
 
 
 @pytest.mark.parametrize("columns", [

@@ -84,6 +84,7 @@ class Attempts:
         try:
             answer = self._stripe.post("/v1/payment_intents", request, idempotency_key=intent.idempotency_key)
         except RemoteConnectionLostError:
+            # No answer is not a refusal: Stripe may have charged. A later run finds out.
             self._mark_unknown(intent, "no_answer")
             raise
         except (RemoteUnavailableError, RemoteRefusedError):
@@ -137,6 +138,8 @@ class Attempts:
             raise RowFailedError(
                 "Stripe knows the attempt's key for another request: the next run looks it up"
             )
+        # Book first, then attach: were Stripe's invoice paid and ours not, the client would be asked for money again. An
+        # attachment that is missing is made up for by the next run.
         name = book_settlement(self._run, self._tenants.of(intent.firm_id), intent, settlement)
         self._run.done(name, 1, intent.firm_id)
         if settlement.state is AttemptState.SUCCEEDED and intent.stripe_invoice:

@@ -103,6 +103,7 @@ def charge_request(intent: ChargeIntent) -> dict[str, Any]:
         "customer": intent.customer,
         "payment_method": intent.payment_method,
         "confirm": True,
+        # The client is not there: a bank that wants a confirmation must decline instead of showing a page.
         "off_session": True,
         "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
         "metadata": {
@@ -110,6 +111,7 @@ def charge_request(intent: ChargeIntent) -> dict[str, Any]:
             "invoice_id": str(intent.invoice_id),
             "attempt": str(intent.attempt),
         },
+        # The charge tells the day on which the money was taken.
         "expand": ["latest_charge"],
     }
 
@@ -130,6 +132,7 @@ def look_up(stripe: StripeReader, intent: ChargeIntent) -> Settlement | None:
 
     By the list of the customer's payments, which is complete at once; a search lags behind.
     """
+    # The clock of `submitted_at` is the database's, that of `created` is Stripe's.
     since = int((intent.submitted_at - LOOK_BACK).timestamp()) if intent.submitted_at else 0
     wanted = charge_request(intent)["metadata"].items()
     pages = stripe.pages(

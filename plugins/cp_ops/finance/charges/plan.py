@@ -137,6 +137,7 @@ def plan_charges(
     broken: list[tuple[str, MoneyError]] = []
     items: list[Action | Skip] = [*map(_finish, unfinished)]
     for candidate in candidates:
+        # Its time zone is not known: the firm has failed already, and without a day nothing is due.
         if candidate.firm_id not in today:
             continue
         try:
@@ -158,6 +159,7 @@ def _finish(intent: Unfinished) -> Action:
 def _charge_or_skip(invoice: Candidate, today: date, now: datetime) -> Action | Skip:
     if reason := next(_reasons_not_to_charge(invoice, today, now), None):
         return Skip(_target(invoice.id), reason, invoice.firm_id)
+    # The balance, not the total: a part may be paid.
     balance = Money.of(invoice.total_amount - invoice.amount_paid, invoice.currency)
     attempt = invoice.attempts + 1
     due = invoice.autopay_next_charge_at.date() if invoice.autopay_next_charge_at else invoice.due_date

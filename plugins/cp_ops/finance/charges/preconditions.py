@@ -103,6 +103,7 @@ def obstacle_at_stripe(
         )
     if invoice["status"] != "open":
         return f"its Stripe invoice is {invoice['status']}"
+    # Stripe would charge the same client by its own schedule.
     if invoice.get("auto_advance"):
         return "Stripe collects its Stripe invoice itself"
     if invoice["currency"] != intent.currency.lower():

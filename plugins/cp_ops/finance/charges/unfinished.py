@@ -6,7 +6,7 @@ tells what became of it; after that, only a look into the customer's payments do
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -30,46 +30,40 @@ AUTHENTICATION_DAYS = timedelta(days=14)
 """How long a client may take to confirm a payment; then it is canceled and the invoice is overdue."""
 
 
+@dataclass(frozen=True, slots=True)
 class UnfinishedAttempts:
     """Settles the attempts of earlier runs."""
 
-    def __init__(
-        self,
-        run: JobRun,
-        stripe: StripePayments,
-        tenants: Tenants,
-        attempts: Attempts,
-        methods: PaymentMethods,
-    ) -> None:
-        self._run = run
-        self._stripe = stripe
-        self._tenants = tenants
-        self._attempts = attempts
-        self._methods = methods
+    run: JobRun
+    stripe: StripePayments
+    tenants: Tenants
+    attempts: Attempts
+    methods: PaymentMethods
 
     def finish(self, actions: Sequence[Action]) -> None:
         """Find out what became of unfinished attempts."""
         for action in actions:
-            intent = self._attempts.read(action.payload(FinishAttempt).intent)
+            intent = self.attempts.read(action.payload(FinishAttempt).intent)
             if intent is not None:
-                with self._attempts.failing_alone(intent):
+                with self.attempts.failing_alone(intent):
                     self._finish(intent)
 
     def _finish(self, intent: ChargeIntent) -> None:
         if intent.state == AttemptState.SUCCEEDED:
-            self._attempts.attach(intent)
+            self.attempts.attach(intent)
             return
         settlement = self._settlement_of(intent)
+        # For example a bank debit, which takes days: it is processing still.
         if settlement is None or settlement.state == intent.state:
-            self._run.skip(f"its last charge is {intent.state}")
+            self.run.skip(f"its last charge is {intent.state}")
             return
-        self._attempts.book(intent, self._with_cause_of_cancellation(intent, settlement))
+        self.attempts.book(intent, self._with_cause_of_cancellation(intent, settlement))
 
     def _settlement_of(self, intent: ChargeIntent) -> Settlement | None:
         """Give what Stripe says of an attempt; None: nothing new."""
         if intent.state in (AttemptState.SUBMITTING, AttemptState.UNKNOWN):
             return self._resolve_lost_answer(intent)
-        settlement = read_payment_intent(self._attempts.retrieve(intent))
+        settlement = read_payment_intent(self.attempts.retrieve(intent))
         if settlement.state is AttemptState.REQUIRES_ACTION:
             return self._waiting_for_client(intent)
         return settlement
@@ -82,21 +76,22 @@ class UnfinishedAttempts:
         Repeating the request creates the charge if the first never arrived, so repeat it only while the invoice may
         still be charged.
         """
-        if may_ask_again(intent, self._run.now) and self._may_still_be_charged(intent):
+        if may_ask_again(intent, self.run.now) and self._may_still_be_charged(intent):
             return self._ask_again(intent)
-        found = look_up(self._stripe, intent)
-        if found is None and may_conclude(intent, self._run.now):
+        # Nothing found means "never arrived" only after a while: a request may still be on its way.
+        found = look_up(self.stripe, intent)
+        if found is None and may_conclude(intent, self.run.now):
             return Settlement(AttemptState.FAILED, code=OwnCode.NEVER_ARRIVED)
         return found
 
     def _ask_again(self, intent: ChargeIntent) -> Settlement:
         """Repeat the request under its key."""
         try:
-            return self._attempts.ask(intent)
+            return self.attempts.ask(intent)
         except RemoteConnectionLostError:
             # Stripe may replay a 500 for as long as it remembers the key, so that asking would never end. A payment that
             # is found now settles the attempt; one that is not found proves nothing: this very request may arrive yet.
-            found = look_up(self._stripe, intent) if may_conclude(intent, self._run.now) else None
+            found = look_up(self.stripe, intent) if may_conclude(intent, self.run.now) else None
             if found is None:
                 raise
             return found
@@ -108,9 +103,10 @@ class UnfinishedAttempts:
         """
         if not self._is("may_be_charged", intent, served=list(SERVED)):
             return False
-        if self._methods.customer_of(intent.payment_method) == intent.customer:
+        if self.methods.customer_of(intent.payment_method) == intent.customer:
             return True
-        if self._stripe.get("customers", intent.customer) is None:
+        # With the key of another account every payment is unknown. Taken for "never arrived", it would be charged again.
+        if self.stripe.get("customers", intent.customer) is None:
             raise RowFailedError(
                 f"Stripe does not know {intent.customer}, who may have been charged: check that connection "
                 "stripe_default holds a key of the right account and mode"
@@ -123,7 +119,7 @@ class UnfinishedAttempts:
         """Let a client have the time to confirm; cancel what was paid by other means, or waited for too long."""
         if self._is("still_due", intent) and not self._late(intent):
             return None
-        return self._attempts.cancel(intent)
+        return self.attempts.cancel(intent)
 
     def _with_cause_of_cancellation(self, intent: ChargeIntent, settlement: Settlement) -> Settlement:
         """Say why a payment was canceled: nobody owes it any more, nobody confirmed it in time, or a person did it."""
@@ -134,14 +130,14 @@ class UnfinishedAttempts:
     def _late(self, intent: ChargeIntent) -> bool:
         if intent.state != AttemptState.REQUIRES_ACTION or intent.submitted_at is None:
             return False
-        return self._run.now - intent.submitted_at > AUTHENTICATION_DAYS
+        return self.run.now - intent.submitted_at > AUTHENTICATION_DAYS
 
     def _is(self, rule: str, intent: ChargeIntent, **more: list[str]) -> bool:
         """Ask the database a yes-or-no rule about an attempt's invoice; no, when the invoice is gone.
 
         :param rule: the statement, ``still_due`` or ``may_be_charged``.
         """
-        with self._run.read(self._tenants.of(intent.firm_id)) as tx:
+        with self.run.read(self.tenants.of(intent.firm_id)) as tx:
             row = tx.one(
                 rule,
                 invoice_id=intent.invoice_id,

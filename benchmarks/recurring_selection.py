@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
 from cp_ops.finance.charges.job import ProcessRecurringCharges  # noqa: E402
+from cp_ops.finance.charges.plan import OPEN_STATUSES  # noqa: E402
 from cp_ops.hooks.rate_limit import CallLimiter  # noqa: E402
 from cp_ops.hooks.stripe_client import StripeApi  # noqa: E402
 from cp_ops.runtime.lease import Identity  # noqa: E402
@@ -69,7 +70,11 @@ def select(dsn: str) -> tuple[float, str]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         firm_ids = [row[0] for row in connection.execute("SELECT id FROM firm_firm")]
         now = connection.execute("SELECT now()").fetchone()
-        params: dict[str, Any] = {"firm_ids": firm_ids, "now": now[0] if now else None}
+        params: dict[str, Any] = {
+            "firm_ids": firm_ids,
+            "open_statuses": list(OPEN_STATUSES),
+            "now": now[0] if now else None,
+        }
         started = time.perf_counter()
         found = len(connection.execute(statement.encode(), params).fetchall())
         elapsed = time.perf_counter() - started

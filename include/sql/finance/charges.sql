@@ -10,6 +10,8 @@ SELECT EXISTS (
 
 -- name: charge_candidates
 -- Unpaid invoices with autopay whose charge is due by their firm's day or the one after, with what decides.
+-- It repeats the day and the status of the rule in plan.py only to find few rows among all: it must find every invoice that
+-- the rule lets be charged, and may find more. No firm's day is more than one ahead of the database's.
 SELECT invoice.id, invoice.firm_id, invoice.status, invoice.total_amount, invoice.amount_paid, invoice.currency,
        invoice.due_date, invoice.autopay_next_charge_at, invoice.payment_retry_count, invoice.dunning_paused,
        invoice.stripe_invoice_id, invoice.autopay_payment_method_id AS payment_method,
@@ -31,7 +33,7 @@ LEFT JOIN LATERAL (
     FROM cp_ops.charge_intent AS intent WHERE intent.invoice_id = invoice.id
 ) AS history ON true
 WHERE invoice.firm_id = ANY(%(firm_ids)s::bigint[])
-  AND invoice.status IN ('sent', 'partial', 'overdue', 'failed')
+  AND invoice.status = ANY(%(open_statuses)s::text[])
   AND invoice.autopay_opt_in AND invoice.total_amount > invoice.amount_paid
   AND (invoice.autopay_next_charge_at <= %(now)s::timestamptz
        OR (invoice.autopay_next_charge_at IS NULL AND invoice.due_date <= (%(now)s::timestamptz + interval '1 day')::date))
@@ -83,11 +85,14 @@ FROM cp_ops.charge_intent WHERE id = %(id)s
 
 -- name: claim_intent
 -- Take a planned charge, unless its invoice is locked or is not what it was when it was planned.
+-- It repeats a part of the rule in plan.py, because time has passed since the plan and the claim must hold the invoice's lock
+-- when it looks: status, autopay, total and paid, the client, disputes. A dunning pause, another day of the next charge or
+-- another payment method that a person has set since the plan are not looked at.
 WITH due AS (
     SELECT invoice.id FROM finance_invoices AS invoice
     JOIN clients_client AS client ON client.id = invoice.client_id
     WHERE invoice.id = %(invoice_id)s AND invoice.firm_id = %(firm_id)s
-      AND invoice.status IN ('sent', 'partial', 'overdue', 'failed') AND invoice.autopay_opt_in
+      AND invoice.status = ANY(%(open_statuses)s::text[]) AND invoice.autopay_opt_in
       AND invoice.total_amount = %(total)s::numeric AND invoice.amount_paid = %(paid)s::numeric
       AND client.autopay_enabled AND client.status = 'active'
       AND NOT EXISTS (SELECT FROM finance_payment_dispute AS dispute
@@ -110,8 +115,10 @@ UPDATE cp_ops.charge_intent SET state = 'unknown', code = %(code)s
 WHERE id = %(id)s AND state = 'submitting'
 
 -- name: still_due
--- Whether an invoice still has a balance of at least what was asked for, and may be charged.
-SELECT invoice.status IN ('sent', 'partial', 'overdue', 'failed')
+-- Whether an invoice is still owed what a payment was asked for that waits for its client to confirm.
+-- It repeats a part of the rule in plan.py: status, balance, disputes. Autopay is not looked at: the
+-- client decides by confirming.
+SELECT invoice.status = ANY(%(open_statuses)s::text[])
        AND invoice.total_amount - invoice.amount_paid >= %(amount)s::numeric
        AND NOT EXISTS (SELECT FROM finance_payment_dispute AS dispute
                        WHERE dispute.invoice_id = invoice.id AND dispute.closed_at IS NULL) AS due
@@ -119,8 +126,10 @@ FROM finance_invoices AS invoice
 WHERE invoice.id = %(invoice_id)s AND invoice.firm_id = %(firm_id)s
 
 -- name: may_be_charged
--- Whether an invoice may be charged what was asked for: what `claim_intent` asks, of a firm that is served.
-SELECT invoice.status IN ('sent', 'partial', 'overdue', 'failed') AND invoice.autopay_opt_in
+-- Whether an invoice may still be charged what was asked for when the answer was lost; of a firm that is served.
+-- It repeats a part of the rule in plan.py, because repeating the request creates the charge if the first never arrived: what
+-- `claim_intent` looks at, with a balance of at least the amount in the place of the same total and paid.
+SELECT invoice.status = ANY(%(open_statuses)s::text[]) AND invoice.autopay_opt_in
        AND invoice.total_amount - invoice.amount_paid >= %(amount)s::numeric
        AND client.autopay_enabled AND client.status = 'active' AND firm.status = ANY(%(served)s::text[])
        AND NOT EXISTS (SELECT FROM finance_payment_dispute AS dispute
@@ -191,9 +200,9 @@ VALUES (%(firm_id)s, %(payment_id)s, %(invoice_id)s, %(amount)s::numeric, %(day)
 -- Add a payment to an invoice.
 UPDATE finance_invoices
 SET amount_paid = amount_paid + %(amount)s::numeric,
-    status = CASE WHEN status NOT IN ('sent', 'partial', 'overdue', 'failed') THEN status
+    status = CASE WHEN status <> ALL(%(open_statuses)s::text[]) THEN status
                   WHEN amount_paid + %(amount)s::numeric >= total_amount THEN 'paid' ELSE 'partial' END,
-    paid_date = CASE WHEN status IN ('sent', 'partial', 'overdue', 'failed')
+    paid_date = CASE WHEN status = ANY(%(open_statuses)s::text[])
                       AND amount_paid + %(amount)s::numeric >= total_amount THEN %(day)s::date ELSE paid_date END,
     updated_at = %(now)s::timestamptz
 WHERE id = %(invoice_id)s AND firm_id = %(firm_id)s
@@ -217,7 +226,7 @@ WHERE invoice_id = %(invoice_id)s AND firm_id = %(firm_id)s AND NOT resolved
 UPDATE finance_invoices
 SET autopay_status = %(status)s, autopay_last_attempt_at = %(now)s::timestamptz,
     stripe_payment_intent_id = %(payment_intent)s, payment_failure_code = %(code)s, updated_at = %(now)s::timestamptz
-WHERE id = %(invoice_id)s AND firm_id = %(firm_id)s AND status IN ('sent', 'partial', 'overdue', 'failed')
+WHERE id = %(invoice_id)s AND firm_id = %(firm_id)s AND status = ANY(%(open_statuses)s::text[])
 
 -- name: autopay_failed
 -- Note on an unpaid invoice that its charge has failed, and when it is tried again.
@@ -229,7 +238,7 @@ SET status = %(status)s, payment_failed_at = %(now)s::timestamptz, payment_failu
     autopay_opt_in = autopay_opt_in AND %(keep_autopay)s::boolean, updated_at = %(now)s::timestamptz,
     stripe_payment_intent_id = CASE WHEN %(payment_intent)s::text <> '' THEN %(payment_intent)s::text
                                     ELSE stripe_payment_intent_id END
-WHERE id = %(invoice_id)s AND firm_id = %(firm_id)s AND status IN ('sent', 'partial', 'overdue', 'failed')
+WHERE id = %(invoice_id)s AND firm_id = %(firm_id)s AND status = ANY(%(open_statuses)s::text[])
   AND total_amount > amount_paid
 
 -- name: autopay_off

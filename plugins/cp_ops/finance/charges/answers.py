@@ -1,4 +1,4 @@
-"""What Stripe's answer to a charge means. Pure, and closed: every decline code is hard, soft or authentication.
+"""Read what Stripe said of a charge into a `Settlement`. Pure, and closed: every decline code is hard, soft or authentication.
 
 Sources: docs.stripe.com/declines/codes; docs.stripe.com/billing/revenue-recovery/smart-retries (hard declines are
 never tried again); the error's `advice_code` (docs.stripe.com/declines/card, "advice_code").
@@ -7,17 +7,15 @@ never tried again); the error's `advice_code` (docs.stripe.com/declines/card, "a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 
-class State(StrEnum):
-    """Where an attempt to charge stands."""
+class AttemptState(StrEnum):
+    """Where an attempt to charge stands: column `state` of cp_ops.charge_intent."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -47,30 +45,34 @@ HARD = frozenset(
     payment_method_missing
     """.split()  # noqa: SIM905 - a table
 )
+"""Decline codes after which the same payment method will never work."""
 AUTHENTICATION = frozenset(
-    {
-        *("authentication_required", "authentication_not_handled", "offline_pin_required"),
-        "payment_intent_authentication_failure",
-    }
+    """
+    authentication_required authentication_not_handled offline_pin_required payment_intent_authentication_failure
+    """.split()  # noqa: SIM905 - a table
 )
-
-RETRY_AFTER = (timedelta(days=3), timedelta(days=7), timedelta(days=14))
-"""When a soft decline is tried again; after the last the invoice is overdue."""
+"""Decline codes with which the bank asks for the client."""
 REFUSED = 400
 """HTTP statuses from here on are refusals."""
-NEVER_ARRIVED = "never_arrived"
-CANCELED = "canceled"
-"""Canceled when nobody owed it any more."""
-CANCELED_BY_HAND = "canceled_at_stripe"
-"""Canceled by somebody else than this package, while it was owed."""
-EXPIRED = "authentication_expired"
-OUR_CODES = (NEVER_ARRIVED, CANCELED, CANCELED_BY_HAND, EXPIRED)
 
+
+class OwnCode(StrEnum):
+    """Why an attempt failed, where the reason is not one of Stripe's codes."""
+
+    NEVER_ARRIVED = "never_arrived"
+    CANCELED = "canceled"
+    """Canceled when nobody owed it any more."""
+    CANCELED_BY_HAND = "canceled_at_stripe"
+    """Canceled by somebody else than this package, while it was owed."""
+    EXPIRED = "authentication_expired"
+
+
+OWN_CODES = frozenset(OwnCode)
+PAYMENT_METHOD_MISSING = "payment_method_missing"
 FAILURE_CODES = frozenset(
-    {
-        *("card_declined", "insufficient_funds", "expired_card", "incorrect_cvc", "processing_error"),
-        *("authentication_required", "network_error"),
-    }
+    """
+    card_declined insufficient_funds expired_card incorrect_cvc processing_error authentication_required network_error
+    """.split()  # noqa: SIM905 - a table
 )
 """The application's own words for why a payment failed; the rest is `other`."""
 
@@ -79,11 +81,11 @@ FAILURE_CODES = frozenset(
 class Settlement:
     """What became of an attempt.
 
-    :param code: the decline code, else the error code; one of Stripe's words, or of ours.
+    :param code: the decline code, else the error code; one of Stripe's words, or an `OwnCode`.
     :param charged_at: Unix seconds of the charge.
     """
 
-    state: State
+    state: AttemptState
     payment_intent: str = ""
     code: str = ""
     decline: DeclineClass = DeclineClass.NONE
@@ -96,6 +98,11 @@ class Settlement:
             return self.code
         return "card_declined" if self.decline is not DeclineClass.NONE else "other"
 
+    @property
+    def request_refused(self) -> bool:
+        """Whether Stripe found fault with the request itself, which no card and no client can mend."""
+        return self.state is AttemptState.FAILED and not self.decline and self.code not in OWN_CODES
+
 
 def decline_class(code: str, advice: str = "") -> DeclineClass:
     """Tell what to do after a decline; an unknown code is soft, and so tried three more times at most."""
@@ -106,20 +113,22 @@ def decline_class(code: str, advice: str = "") -> DeclineClass:
     return DeclineClass.SOFT
 
 
-def read_intent(intent: Mapping[str, Any]) -> Settlement:
+def read_payment_intent(intent: Mapping[str, Any]) -> Settlement:
     """Tell what a payment intent says became of the attempt."""
     status, key = intent["status"], str(intent["id"])
     if status == "succeeded":
         charge = intent.get("latest_charge")
-        return Settlement(
-            State.SUCCEEDED, key, charged_at=charge["created"] if isinstance(charge, dict) else None
-        )
+        charged_at = charge["created"] if isinstance(charge, dict) else None
+        return Settlement(AttemptState.SUCCEEDED, key, charged_at=charged_at)
     if status in ("processing", "requires_capture"):
-        return Settlement(State.PROCESSING, key)
+        return Settlement(AttemptState.PROCESSING, key)
     if status in ("requires_action", "requires_confirmation"):
-        return Settlement(State.REQUIRES_ACTION, key, "authentication_required", DeclineClass.AUTHENTICATION)
+        return Settlement(
+            AttemptState.REQUIRES_ACTION, key, "authentication_required", DeclineClass.AUTHENTICATION
+        )
     if status == "canceled":
-        return Settlement(State.FAILED, key, CANCELED)
+        return Settlement(AttemptState.FAILED, key, OwnCode.CANCELED)
+    # What is left is requires_payment_method: the confirmation was declined, and the client may still pay this intent.
     return _declined(key, intent.get("last_payment_error") or {})
 
 
@@ -130,29 +139,21 @@ def read_answer(status: int, body: Mapping[str, Any]) -> Settlement:
     looked up.
     """
     if status < REFUSED:
-        return read_intent(body)
+        return read_payment_intent(body)
     if body.get("type") == "idempotency_error":
-        return Settlement(State.UNKNOWN, code="idempotency_error")
+        return Settlement(AttemptState.UNKNOWN, code="idempotency_error")
     intent = str((body.get("payment_intent") or {}).get("id") or "")
     if body.get("type") == "card_error":
         return _declined(intent, body)
     code = str(body.get("code") or f"http_{status}")
     if code == "resource_missing" and body.get("param") in ("payment_method", "customer"):
-        return Settlement(State.FAILED, intent, "payment_method_missing", DeclineClass.HARD)
-    return Settlement(State.FAILED, intent, code)
+        return Settlement(AttemptState.FAILED, intent, PAYMENT_METHOD_MISSING, DeclineClass.HARD)
+    return Settlement(AttemptState.FAILED, intent, code)
 
 
 def _declined(intent: str, error: Mapping[str, Any]) -> Settlement:
     code = str(error.get("decline_code") or error.get("code") or "generic_decline")
-    found = decline_class(code, str(error.get("advice_code") or ""))
-    if found is DeclineClass.AUTHENTICATION:
-        return Settlement(State.REQUIRES_ACTION, intent, code, found)
-    return Settlement(State.FAILED, intent, code, found)
-
-
-def next_attempt(failures: int, now: datetime) -> datetime | None:
-    """Give when to charge again after so many failures, this one included; None: not again.
-
-    :param failures: from 1.
-    """
-    return now + RETRY_AFTER[failures - 1] if failures <= len(RETRY_AFTER) else None
+    decline = decline_class(code, str(error.get("advice_code") or ""))
+    # The payment intent stays open after such a decline: the client can still confirm it, so it has not failed yet.
+    waits = decline is DeclineClass.AUTHENTICATION
+    return Settlement(AttemptState.REQUIRES_ACTION if waits else AttemptState.FAILED, intent, code, decline)

@@ -1,37 +1,27 @@
-"""Book what became of an attempt: intent, invoice, payment, failure, mail and audit event commit together."""
+"""Write a settlement into the application's rows: intent, invoice, payment, failure, mail and audit event commit together."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from cp_ops.finance.charges.answers import (
-    CANCELED,
-    CANCELED_BY_HAND,
-    EXPIRED,
-    NEVER_ARRIVED,
-    DeclineClass,
-    Settlement,
-    State,
-    next_attempt,
-)
-from cp_ops.finance.charges.mails import AUTHENTICATION, DECLINED, mail_payer
+from psycopg.types.json import Jsonb
+
+from cp_ops.finance.charges.answers import AttemptState, OwnCode, Settlement
+from cp_ops.finance.charges.mails import PayerMail, mail_payer
+from cp_ops.finance.charges.plan import OPEN_STATUSES
+from cp_ops.finance.charges.retries import Aftermath, after_failure
 
 if TYPE_CHECKING:
-    from cp_ops.finance.charges.intents import Intent
+    from cp_ops.finance.charges.intents import ChargeIntent
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.job import JobRun
 
-STOPPED = {
-    EXPIRED: "The client did not confirm the payment in time",
-    CANCELED_BY_HAND: "The payment was canceled at Stripe",
-}
-"""Failures after which a person decides whether to charge again."""
 
-
-def book(run: JobRun, tenant: Tenant, intent: Intent, settlement: Settlement) -> str:
+def book_settlement(run: JobRun, tenant: Tenant, intent: ChargeIntent, settlement: Settlement) -> str:
     """Book a settlement in one transaction and give what it is called in the outcome; booked twice, it is booked once.
 
     An attempt that had failed is booked again when it was paid after all.
@@ -39,8 +29,10 @@ def book(run: JobRun, tenant: Tenant, intent: Intent, settlement: Settlement) ->
     :raises DatabaseConflictError: when the invoice stays locked: the attempt is settled by the next run.
     """
     with run.write(tenant) as tx:
+        # Another run may have settled the attempt since it was read. The row's lock makes one of the two wait and see.
         if tx.one("lock_intent", id=intent.id, state=intent.state) is None:
             return "settled before"
+        # Locked before it is read: the balance must not change between the sum that is allocated and the sum that is paid.
         invoice = tx.one("lock_invoice", invoice_id=intent.invoice_id, firm_id=intent.firm_id)
         tx.execute(
             "settle_intent",
@@ -52,175 +44,181 @@ def book(run: JobRun, tenant: Tenant, intent: Intent, settlement: Settlement) ->
             now=run.now,
         )
         if invoice is None:
-            return (
-                "charged, but its invoice is gone"
-                if settlement.state is State.SUCCEEDED
-                else "its invoice is gone"
-            )
+            paid = settlement.state is AttemptState.SUCCEEDED
+            return "charged, but its invoice is gone" if paid else "its invoice is gone"
         return _Booking(run, tx, intent, settlement, invoice).apply()
 
 
+@dataclass(frozen=True, slots=True)
 class _Booking:
-    def __init__(
-        self, run: JobRun, tx: Transaction, intent: Intent, settlement: Settlement, invoice: dict[str, Any]
-    ) -> None:
-        self._run, self._tx, self._intent, self._settlement, self._invoice = (
-            run,
-            tx,
-            intent,
-            settlement,
-            invoice,
-        )
-        self._key = {"invoice_id": intent.invoice_id, "firm_id": intent.firm_id}
+    """One settlement, one invoice, one transaction."""
+
+    run: JobRun
+    tx: Transaction
+    intent: ChargeIntent
+    settlement: Settlement
+    invoice: dict[str, Any]
 
     def apply(self) -> str:
-        state, code = self._settlement.state, self._settlement.code
-        if state is State.SUCCEEDED:
-            return self._succeeded()
-        if state in (State.PROCESSING, State.REQUIRES_ACTION):
-            return self._waits()
-        if code in (NEVER_ARRIVED, CANCELED):
-            return code
+        match self.settlement.state:
+            case AttemptState.SUCCEEDED:
+                return self._succeeded()
+            case AttemptState.PROCESSING | AttemptState.REQUIRES_ACTION:
+                return self._waits()
+        # Neither is a failure of the client's: nothing is counted, mailed or tried again because of it.
+        if self.settlement.code in (OwnCode.NEVER_ARRIVED, OwnCode.CANCELED):
+            return self.settlement.code
         return self._failed()
 
+    # -- paid ---------------------------------------------------------------------------------------------------------
+
     def _succeeded(self) -> str:
-        found = self._tx.one(
-            "recorded_payment", firm_id=self._intent.firm_id, payment_intent=self._settlement.payment_intent
-        )
-        if found is None:
+        payment_intent = self.settlement.payment_intent
+        # The application's webhook may have been faster than this run: then the payment is recorded already.
+        if (
+            self.tx.one("recorded_payment", firm_id=self.intent.firm_id, payment_intent=payment_intent)
+            is None
+        ):
             self._pay()
-        self._tx.execute(
-            "autopay_done", now=self._run.now, payment_intent=self._settlement.payment_intent, **self._key
-        )
-        self._tx.execute("failures_resolved", now=self._run.now, **self._key)
+        self.tx.execute("autopay_done", now=self.run.now, payment_intent=payment_intent, **self._key)
+        self.tx.execute("failures_resolved", now=self.run.now, **self._key)
         self._audit("autopay.charged", "INFO", "success")
         return "charged"
 
     def _pay(self) -> None:
         """Record the payment; what exceeds the invoice's balance stays unallocated."""
         amount, day = self._amount, self._charge_day()
-        balance = max(self._invoice["total_amount"] - self._invoice["amount_paid"], Decimal(0))
+        balance = max(self.invoice["total_amount"] - self.invoice["amount_paid"], Decimal(0))
         allocated = min(amount, balance)
-        payment = self._tx.one(
+        payment = self.tx.one(
             "insert_payment",
-            firm_id=self._intent.firm_id,
-            client_id=self._invoice["client_id"],
-            number=f"AUTOPAY-{self._intent.invoice_id}-{self._intent.attempt}",
+            firm_id=self.intent.firm_id,
+            client_id=self.invoice["client_id"],
+            number=f"AUTOPAY-{self.intent.invoice_id}-{self.intent.attempt}",
             amount=amount,
-            currency=self._intent.currency,
-            payment_intent=self._settlement.payment_intent,
+            currency=self.intent.currency,
+            payment_intent=self.settlement.payment_intent,
             allocated=allocated,
             unallocated=amount - allocated,
             day=day,
-            now=self._run.now,
+            now=self.run.now,
         )
+        # An earlier booking of this attempt wrote the payment, or the client paid by other means and nothing is owed.
         if payment is None or not allocated:
             return
-        money = {"amount": allocated, "day": day, "now": self._run.now}
-        self._tx.execute("insert_allocation", payment_id=payment["id"], **money, **self._key)
-        self._tx.execute("invoice_charged", **money, **self._key)
+        money = {"amount": allocated, "day": day, "now": self.run.now}
+        self.tx.execute("insert_allocation", payment_id=payment["id"], **money, **self._key)
+        self.tx.execute("invoice_charged", open_statuses=list(OPEN_STATUSES), **money, **self._key)
 
     def _charge_day(self) -> date:
         """Give the day of the charge where the firm is."""
-        charged_at = self._settlement.charged_at
-        moment = datetime.fromtimestamp(charged_at, UTC) if charged_at else self._run.now
-        return moment.astimezone(ZoneInfo(self._invoice["timezone"])).date()
+        charged_at = self.settlement.charged_at
+        moment = datetime.fromtimestamp(charged_at, UTC) if charged_at else self.run.now
+        return moment.astimezone(ZoneInfo(self.invoice["timezone"])).date()
+
+    # -- not decided --------------------------------------------------------------------------------------------------
 
     def _waits(self) -> str:
-        state = self._settlement.state
-        self._tx.execute(
+        state = self.settlement.state
+        self.tx.execute(
             "autopay_waits",
             status=state.value,
-            payment_intent=self._settlement.payment_intent,
-            code=self._settlement.code,
-            now=self._run.now,
+            payment_intent=self.settlement.payment_intent,
+            code=self.settlement.code,
+            open_statuses=list(OPEN_STATUSES),
+            now=self.run.now,
             **self._key,
         )
-        if state is State.REQUIRES_ACTION and self._intent.state != State.REQUIRES_ACTION:
-            mail_payer(self._run, self._tx, AUTHENTICATION, self._intent, self._invoice)
+        # One mail per attempt: the hourly run finds the same payment waiting again and again.
+        if state is AttemptState.REQUIRES_ACTION and self.intent.state != AttemptState.REQUIRES_ACTION:
+            self._mail(PayerMail.NEEDS_AUTHENTICATION)
             self._audit("autopay.requires_action", "INFO", "pending")
         return state.value
 
-    def _failed(self) -> str:
-        """Plan the next attempt, or stop: at once after a hard decline or a cancellation, after the last retry otherwise."""
-        hard = self._settlement.decline is DeclineClass.HARD
-        stopped = hard or self._settlement.code in STOPPED
-        failures = self._invoice["payment_retry_count"] + 1
-        again = None if stopped else next_attempt(failures, self._run.now)
-        final = again is None
-        mailed = final and self._settlement.code != CANCELED_BY_HAND
-        reason = STOPPED.get(self._settlement.code) or f"Charge refused by Stripe: {self._settlement.code}"
-        updated = self._tx.execute(
-            "autopay_failed",
-            status="failed" if hard or not final else "overdue",
-            reason=reason[:255],
-            code=self._settlement.code[:50],
-            next_charge=again,
-            autopay_status="failed" if final else "retrying",
-            keep_autopay=not hard,
-            payment_intent=self._settlement.payment_intent,
-            now=self._run.now,
-            **self._key,
-        )
-        if not updated:
-            return "declined, paid by other means"
-        if hard:
-            self._tx.execute(
-                "autopay_off",
-                client_id=self._invoice["client_id"],
-                firm_id=self._intent.firm_id,
-                payment_method=self._intent.payment_method,
-                now=self._run.now,
-            )
-        if mailed:
-            mail_payer(
-                self._run, self._tx, DECLINED, self._intent, self._invoice, final=not hard, autopay_off=hard
-            )
-        self._record_failure(failures, again, reason, mailed=mailed)
-        self._audit("autopay.declined", "WARNING" if final else "INFO", "failure")
-        if self._settlement.code in STOPPED:
-            return self._settlement.code
-        return "declined_for_good" if hard else "declined"
+    # -- failed -------------------------------------------------------------------------------------------------------
 
-    def _record_failure(self, failures: int, again: datetime | None, reason: str, *, mailed: bool) -> None:
-        self._tx.execute(
-            "insert_failure",
-            client_id=self._invoice["client_id"],
-            amount=self._amount,
-            currency=self._intent.currency,
-            failure_code=self._settlement.failure_code,
-            reason=reason,
-            payment_intent=self._settlement.payment_intent,
-            code=self._settlement.code[:100],
-            retries=failures,
-            next_charge=again,
-            final=again is None,
-            notified=mailed,
-            now=self._run.now,
+    def _failed(self) -> str:
+        failures = self.invoice["payment_retry_count"] + 1
+        aftermath = after_failure(self.settlement, failures=failures, now=self.run.now)
+        if not self._note_failure(aftermath):
+            return "declined, paid by other means"
+        # Every other invoice of the client with this payment method would be declined, too.
+        if aftermath.hard:
+            self.tx.execute(
+                "autopay_off",
+                client_id=self.invoice["client_id"],
+                firm_id=self.intent.firm_id,
+                payment_method=self.intent.payment_method,
+                now=self.run.now,
+            )
+        if aftermath.mailed:
+            self._mail(PayerMail.DECLINED, final=not aftermath.hard, autopay_off=aftermath.hard)
+        self._record_failure(aftermath)
+        self._audit("autopay.declined", "WARNING" if aftermath.final else "INFO", "failure")
+        return aftermath.outcome
+
+    def _note_failure(self, aftermath: Aftermath) -> int:
+        """Note the failure on the invoice; 0 when it is not owed any more."""
+        return self.tx.execute(
+            "autopay_failed",
+            status=aftermath.invoice_status,
+            reason=aftermath.reason[:255],
+            code=self.settlement.code[:50],
+            next_charge=aftermath.next_charge,
+            autopay_status=aftermath.autopay_status,
+            keep_autopay=not aftermath.hard,
+            payment_intent=self.settlement.payment_intent,
+            open_statuses=list(OPEN_STATUSES),
+            now=self.run.now,
             **self._key,
         )
+
+    def _record_failure(self, aftermath: Aftermath) -> None:
+        self.tx.execute(
+            "insert_failure",
+            client_id=self.invoice["client_id"],
+            amount=self._amount,
+            currency=self.intent.currency,
+            failure_code=self.settlement.failure_code,
+            reason=aftermath.reason,
+            payment_intent=self.settlement.payment_intent,
+            code=self.settlement.code[:100],
+            retries=aftermath.failures,
+            next_charge=aftermath.next_charge,
+            final=aftermath.final,
+            notified=aftermath.mailed,
+            now=self.run.now,
+            **self._key,
+        )
+
+    # -- common to all ------------------------------------------------------------------------------------------------
+
+    def _mail(self, kind: PayerMail, **facts: bool) -> None:
+        mail_payer(self.run, self.tx, kind, self.intent, self.invoice, **facts)
 
     def _audit(self, action: str, severity: str, outcome: str) -> None:
-        from psycopg.types.json import Jsonb
-
         metadata = {
-            "attempt": self._intent.attempt,
-            "amount": str(self._intent.money.amount),
-            "currency": self._intent.currency,
-            "payment_intent": self._settlement.payment_intent,
-            "code": self._settlement.code,
+            "attempt": self.intent.attempt,
+            "amount": str(self.intent.money.amount),
+            "currency": self.intent.currency,
+            "payment_intent": self.settlement.payment_intent,
+            "code": self.settlement.code,
         }
-        self._tx.execute(
+        self.tx.execute(
             "audit_charge",
             action=action,
             severity=severity,
             outcome=outcome,
             metadata=Jsonb({name: value for name, value in metadata.items() if value}),
-            run_id=self._run.run_id,
-            now=self._run.now,
+            run_id=self.run.run_id,
+            now=self.run.now,
             **self._key,
         )
 
     @property
     def _amount(self) -> Decimal:
-        return self._intent.money.for_ledger()
+        return self.intent.money.for_ledger()
+
+    @property
+    def _key(self) -> dict[str, int]:
+        return {"invoice_id": self.intent.invoice_id, "firm_id": self.intent.firm_id}

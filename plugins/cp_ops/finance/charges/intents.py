@@ -1,4 +1,4 @@
-"""One attempt to charge: its row, what is sent to Stripe for it, and how it is found again there."""
+"""One attempt to charge: its row, what is asked of Stripe for it, and how it is found again there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cp_ops.finance.charges.answers import read_intent
+from cp_ops.finance.charges.answers import AttemptState, read_payment_intent
 from cp_ops.finance.reconciliation.listing import StripeReader
 from cp_ops.runtime.money import Money
 
@@ -24,6 +24,13 @@ LOOK_BACK = timedelta(hours=1)
 """How far clocks may differ when an attempt is looked up."""
 SETTLED_AFTER = timedelta(minutes=10)
 """After this long a request that has not arrived will not arrive any more."""
+MOST_TELLING = (
+    AttemptState.SUCCEEDED,
+    AttemptState.PROCESSING,
+    AttemptState.REQUIRES_ACTION,
+    AttemptState.FAILED,
+)
+"""Which of several payment intents of one attempt says what became of it: the one that may have taken money."""
 
 
 class Answered(Protocol):
@@ -54,7 +61,7 @@ class StripePayments(StripeReader, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class ChargeIntent:
     """A row of cp_ops.charge_intent; `amount` in Stripe's units."""
 
     id: int
@@ -88,7 +95,7 @@ def idempotency_key(invoice_id: int, attempt: int) -> str:
     return f"cp_ops-charge-{invoice_id}-{attempt}"
 
 
-def charge_request(intent: Intent) -> dict[str, Any]:
+def charge_request(intent: ChargeIntent) -> dict[str, Any]:
     """Give what Stripe is asked, from the intent's row alone: asked again, it is the same to the letter."""
     return {
         "amount": intent.amount,
@@ -96,6 +103,7 @@ def charge_request(intent: Intent) -> dict[str, Any]:
         "customer": intent.customer,
         "payment_method": intent.payment_method,
         "confirm": True,
+        # The client is not there: a bank that wants a confirmation must decline instead of showing a page.
         "off_session": True,
         "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
         "metadata": {
@@ -103,35 +111,33 @@ def charge_request(intent: Intent) -> dict[str, Any]:
             "invoice_id": str(intent.invoice_id),
             "attempt": str(intent.attempt),
         },
+        # The charge tells the day on which the money was taken.
         "expand": ["latest_charge"],
     }
 
 
-def may_ask_again(intent: Intent, now: datetime) -> bool:
+def may_ask_again(intent: ChargeIntent, now: datetime) -> bool:
     """Tell whether Stripe still remembers the intent's key for sure, and remembers this request under it."""
     remembered = intent.submitted_at is not None and now - intent.submitted_at < SAME_KEY_FOR
     return remembered and intent.code != KEY_TAKEN
 
 
-def may_conclude(intent: Intent, now: datetime) -> bool:
+def may_conclude(intent: ChargeIntent, now: datetime) -> bool:
     """Tell whether a request that cannot be found can be taken for one that never arrived."""
     return intent.submitted_at is None or now - intent.submitted_at >= SETTLED_AFTER
 
 
-def look_up(stripe: StripeReader, intent: Intent) -> Settlement | None:
+def look_up(stripe: StripeReader, intent: ChargeIntent) -> Settlement | None:
     """Find an attempt at Stripe by its metadata; None: it never arrived.
 
     By the list of the customer's payments, which is complete at once; a search lags behind.
     """
+    # The clock of `submitted_at` is the database's, that of `created` is Stripe's.
     since = int((intent.submitted_at - LOOK_BACK).timestamp()) if intent.submitted_at else 0
     wanted = charge_request(intent)["metadata"].items()
     pages = stripe.pages(
         "payment_intents", customer=intent.customer, created={"gte": since}, expand=["data.latest_charge"]
     )
     matching = [found for page in pages for found in page if wanted <= (found.get("metadata") or {}).items()]
-    settled = [read_intent(found) for found in matching]
-    return min(settled, key=_most_telling, default=None)
-
-
-def _most_telling(settlement: Settlement) -> int:
-    return ("succeeded", "processing", "requires_action", "failed").index(settlement.state.value)
+    settlements = [read_payment_intent(found) for found in matching]
+    return min(settlements, key=lambda settlement: MOST_TELLING.index(settlement.state), default=None)

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from cp_ops.runtime import outbox
 from cp_ops.runtime.mail_templates import render
 
 if TYPE_CHECKING:
-    from cp_ops.finance.charges.intents import Intent
+    from cp_ops.finance.charges.intents import ChargeIntent
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
 
-DECLINED, AUTHENTICATION = "payment_declined", "payment_needs_authentication"
-TEMPLATES = {
-    DECLINED: "finance/charges/payment_declined.txt.j2",
-    AUTHENTICATION: "finance/charges/payment_needs_authentication.txt.j2",
-}
+
+class PayerMail(StrEnum):
+    """What a client is told: the mail's kind, and the name of its template."""
+
+    DECLINED = "payment_declined"
+    NEEDS_AUTHENTICATION = "payment_needs_authentication"
+
+
 TITLES = {
-    DECLINED: "We could not collect invoice {number}",
-    AUTHENTICATION: "Please confirm your payment of invoice {number}",
+    PayerMail.DECLINED: "We could not collect invoice {number}",
+    PayerMail.NEEDS_AUTHENTICATION: "Please confirm your payment of invoice {number}",
+}
+TEMPLATES = {
+    PayerMail.DECLINED: "finance/charges/payment_declined.txt.j2",
+    PayerMail.NEEDS_AUTHENTICATION: "finance/charges/payment_needs_authentication.txt.j2",
 }
 
 
 def mail_payer(
-    run: JobRun, tx: Transaction, kind: str, intent: Intent, invoice: dict[str, Any], **facts: Any
+    run: JobRun, tx: Transaction, kind: PayerMail, intent: ChargeIntent, invoice: dict[str, Any], **facts: Any
 ) -> int:
     """Put a mail to the client's billing contacts into the outbox, in the caller's transaction; gives how many."""
     payers = tx.one("payers", client_id=invoice["client_id"], firm_id=intent.firm_id)
@@ -42,7 +50,7 @@ def mail_payer(
         tx,
         [
             outbox.Mail(
-                kind=kind,
+                kind=kind.value,
                 subject_key=intent.target,
                 step=f"attempt-{intent.attempt}",
                 recipient=recipient,

@@ -1,31 +1,27 @@
-"""Who is charged what, and why not: the pure planner of process_recurring_charges, and its caps."""
+"""Who is charged, how much and with which payment method; and why the others are not. Pure.
+
+The rule of "may this invoice be charged?" is `_reasons_not_to_charge`. Four statements of include/sql/finance/charges.sql
+repeat parts of it, because they ask the database again when time has passed since the plan; each says what it repeats.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
-from cp_ops.finance.charges.answers import CANCELED_BY_HAND, EXPIRED, RETRY_AFTER, State
-from cp_ops.runtime.errors import CapExceededError
-from cp_ops.runtime.money import Money, MoneyError
-from cp_ops.runtime.plan import Action, Plan, Skip
+from cp_ops.finance.charges.answers import AttemptState
+from cp_ops.finance.charges.retries import RETRY_AFTER, STOPS
+from cp_ops.runtime.money import Money, MoneyError, totals
+from cp_ops.runtime.plan import Action, Payload, Plan, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import date, datetime
     from decimal import Decimal
 
 CHARGE, RESOLVE, ATTACH = "charge", "resolve", "attach"
-MEDIAN_OF = 5
-"""Least number of earlier runs that say what is usual."""
-STOPPED = {
-    EXPIRED: "its confirmation expired: set autopay_next_charge_at to charge it again",
-    CANCELED_BY_HAND: "its payment was canceled at Stripe: set autopay_next_charge_at to charge it again",
-}
-"""Codes of a last attempt that no further one follows, unless a person sets when."""
-UNUSUAL = 3
-"""How many times the median of the last runs is not usual any more."""
+OPEN_STATUSES = ("sent", "partial", "overdue", "failed")
+"""Statuses in which an invoice is owed and may be charged. The statements of charges.sql get them as a parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,41 @@ class Unfinished:
     state: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ChargeInvoice(Payload):
+    """Charge an invoice its balance.
+
+    :param amount: in Stripe's units.
+    :param stripe_invoice: the invoice's id at Stripe, or ''.
+    :param total, paid: the invoice's columns as they were planned on, as text.
+    """
+
+    invoice: int
+    attempt: int
+    amount: int
+    currency: str
+    payment_method: str
+    stripe_invoice: str
+    total: str
+    paid: str
+
+    @property
+    def money(self) -> Money:
+        """The amount."""
+        return Money.from_stripe(self.amount, self.currency)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishAttempt(Payload):
+    """Find out what became of an attempt, or attach its payment to its Stripe invoice.
+
+    :param intent: the id of its row in cp_ops.charge_intent.
+    """
+
+    intent: int
+    state: str
+
+
 @dataclass(frozen=True)
 class ChargePlan:
     """The plan, and the invoices that cannot be charged as they stand."""
@@ -78,16 +109,18 @@ class ChargePlan:
     plan: Plan
     broken: tuple[tuple[str, MoneyError], ...]
 
+    @property
+    def charges(self) -> list[ChargeInvoice]:
+        """What is charged, in order."""
+        return [action.payload(ChargeInvoice) for action in self.plan.of_kind(CHARGE)]
+
     def totals(self) -> dict[str, Money]:
         """Sum up what would be charged, per currency."""
-        from cp_ops.runtime.money import totals
+        return totals(charge.money for charge in self.charges)
 
-        return totals(charged(action) for action in self.plan.of_kind(CHARGE))
-
-
-def charged(action: Action) -> Money:
-    """Give the amount of a planned charge."""
-    return Money.from_stripe(int(action.data["amount"] or 0), str(action.data["currency"]))
+    def count_in(self, currency: str) -> int:
+        """Count the charges in a currency."""
+        return sum(charge.currency == currency for charge in self.charges)
 
 
 def plan_charges(
@@ -102,53 +135,53 @@ def plan_charges(
     :param today: each firm's day; a firm that is not there is passed over.
     """
     broken: list[tuple[str, MoneyError]] = []
-    items = [*map(_resolve, unfinished)]
+    items: list[Action | Skip] = [*map(_finish, unfinished)]
     for candidate in candidates:
+        # Its time zone is not known: the firm has failed already, and without a day nothing is due.
         if candidate.firm_id not in today:
             continue
         try:
-            items.append(_item(candidate, today[candidate.firm_id], now))
+            items.append(_charge_or_skip(candidate, today[candidate.firm_id], now))
         except MoneyError as error:
-            broken.append((f"finance_invoices:{candidate.id}", error))
+            broken.append((_target(candidate.id), error))
     return ChargePlan(Plan.of(items), tuple(broken))
 
 
-def _resolve(intent: Unfinished) -> Action | Skip:
-    kind = ATTACH if intent.state == State.SUCCEEDED else RESOLVE
-    reason = (
-        "charged, not attached to its Stripe invoice yet"
-        if kind == ATTACH
-        else f"its last charge is {intent.state}"
-    )
-    target = f"finance_invoices:{intent.invoice_id}"
-    return Action(kind, target, reason, intent.firm_id, data={"intent": intent.id, "state": intent.state})
+def _finish(intent: Unfinished) -> Action:
+    data = FinishAttempt(intent.id, intent.state)
+    if intent.state == AttemptState.SUCCEEDED:
+        kind, reason = ATTACH, "charged, not attached to its Stripe invoice yet"
+    else:
+        kind, reason = RESOLVE, f"its last charge is {intent.state}"
+    return Action(kind, _target(intent.invoice_id), reason, intent.firm_id, data=data)
 
 
-def _item(invoice: Candidate, today: date, now: datetime) -> Action | Skip:
-    target = f"finance_invoices:{invoice.id}"
+def _charge_or_skip(invoice: Candidate, today: date, now: datetime) -> Action | Skip:
     if reason := next(_reasons_not_to_charge(invoice, today, now), None):
-        return Skip(target, reason, invoice.firm_id)
+        return Skip(_target(invoice.id), reason, invoice.firm_id)
+    # The balance, not the total: a part may be paid.
     balance = Money.of(invoice.total_amount - invoice.amount_paid, invoice.currency)
+    attempt = invoice.attempts + 1
     due = invoice.autopay_next_charge_at.date() if invoice.autopay_next_charge_at else invoice.due_date
     return Action(
         CHARGE,
-        target,
-        f"{balance}, due {due}, attempt {invoice.attempts + 1}",
+        _target(invoice.id),
+        f"{balance}, due {due}, attempt {attempt}",
         invoice.firm_id,
-        data={
-            "invoice": invoice.id,
-            "attempt": invoice.attempts + 1,
-            "amount": balance.for_stripe(),
-            "currency": balance.currency,
-            "payment_method": _method(invoice),
-            "stripe_invoice": invoice.stripe_invoice_id,
-            "total": str(invoice.total_amount),
-            "paid": str(invoice.amount_paid),
-        },
+        data=ChargeInvoice(
+            invoice=invoice.id,
+            attempt=attempt,
+            amount=balance.for_stripe(),
+            currency=balance.currency,
+            payment_method=_payment_method(invoice),
+            stripe_invoice=invoice.stripe_invoice_id,
+            total=str(invoice.total_amount),
+            paid=str(invoice.amount_paid),
+        ),
     )
 
 
-def _method(invoice: Candidate) -> str:
+def _payment_method(invoice: Candidate) -> str:
     """Choose the invoice's own payment method, unless it has none or the client has replaced a dead one."""
     if invoice.payment_method and not invoice.hard_declined:
         return invoice.payment_method
@@ -157,6 +190,7 @@ def _method(invoice: Candidate) -> str:
 
 def _reasons_not_to_charge(invoice: Candidate, today: date, now: datetime) -> Iterator[str]:
     """Give the reasons not to charge an invoice, the most telling first."""
+    # Two attempts of one invoice at the same time could both be paid.
     if invoice.open_intent:
         yield f"its last charge is {invoice.open_intent}"
     if invoice.disputed:
@@ -166,67 +200,36 @@ def _reasons_not_to_charge(invoice: Candidate, today: date, now: datetime) -> It
     if not invoice.client_autopay:
         yield "its client's autopay is off"
     yield from _reasons_not_to_try_again(invoice)
-    if not _method(invoice):
+    if not _payment_method(invoice):
         yield "no payment method is stored"
-    if invoice.hard_declined and invoice.payment_method in ("", invoice.client_payment_method):
+    if _payment_method_is_dead(invoice):
         yield "its payment method was declined for good"
-    next_charge = invoice.autopay_next_charge_at
-    if next_charge > now if next_charge else invoice.due_date > today:
+    if not _is_due(invoice, today, now):
         yield "not due yet"
 
 
 def _reasons_not_to_try_again(invoice: Candidate) -> Iterator[str]:
     if invoice.payment_retry_count > len(RETRY_AFTER):
         yield "all retries are used up"
-    if invoice.last_code in STOPPED and invoice.autopay_next_charge_at is None:
-        yield STOPPED[invoice.last_code]
+    # A person who sets the next charge has decided that it may be made.
+    if invoice.last_code in STOPS and invoice.autopay_next_charge_at is None:
+        yield STOPS[invoice.last_code].skip
+    # A pause stops the retries only: the first charge is no dunning.
     if invoice.payment_retry_count and invoice.dunning_paused:
         yield "its dunning is paused"
 
 
-@dataclass(frozen=True, slots=True)
-class PastRun:
-    """What an earlier run charged: per currency how many invoices, and their sum in Stripe's units."""
-
-    counts: Mapping[str, int]
-    sums: Mapping[str, int]
-
-    @property
-    def charges(self) -> int:
-        """How many invoices in all."""
-        return sum(self.counts.values())
+def _payment_method_is_dead(invoice: Candidate) -> bool:
+    """Tell whether the only payment method at hand is the one that was declined for good."""
+    return invoice.hard_declined and invoice.payment_method in ("", invoice.client_payment_method)
 
 
-def cap_anomaly(
-    found: ChargePlan, past: Sequence[PastRun], *, least: int, counts: bool = True, sums: bool = True
-) -> None:
-    """Refuse a plan that is out of the ordinary: more than three times the median of the last runs that charged.
+def _is_due(invoice: Candidate, today: date, now: datetime) -> bool:
+    """Tell whether the charge's moment has come: the one that was set for it, else the start of the firm's due day."""
+    if invoice.autopay_next_charge_at:
+        return invoice.autopay_next_charge_at <= now
+    return invoice.due_date <= today
 
-    :param least: so many charges are never too many; their sum is out of the ordinary only if their average is, too,
-        else the first of a month would be.
-    :param counts: look at the number of charges; off when the operator has capped it.
-    :param sums: look at the sum per currency; off when the operator has capped it.
-    :raises CapExceededError: before anything was charged; naming how a person lets it through.
-    """
-    charges = found.plan.of_kind(CHARGE)
-    if len(past) < MEDIAN_OF or not charges:
-        return
-    unusual = []
-    usual = median(run.charges for run in past)
-    many = len(charges) > least
-    if counts and many and len(charges) > UNUSUAL * usual:
-        unusual.append(f"{len(charges)} charges, the median of the last {len(past)} runs is {usual:g}")
-    for currency, total in found.totals().items() if sums else ():
-        known = [run for run in past if currency in run.sums]
-        if len(known) < MEDIAN_OF or total.for_stripe() <= UNUSUAL * median(
-            run.sums[currency] for run in known
-        ):
-            continue
-        average = total.for_stripe() / sum(action.data["currency"] == currency for action in charges)
-        if many or average > UNUSUAL * median(run.sums[currency] / run.counts[currency] for run in known):
-            unusual.append(f"{total}, more than {UNUSUAL} times what is usual")
-    if unusual:
-        raise CapExceededError(
-            f"the plan is out of the ordinary: {'; '.join(unusual)}. Nothing new was charged. Look at a dry run; if it is "
-            f"right, run again with expected_plan sha256:{found.plan.sha256}, or with max_charges and max_total of your own"
-        )
+
+def _target(invoice_id: int) -> str:
+    return f"finance_invoices:{invoice_id}"

@@ -9,13 +9,14 @@ from cp_ops.runtime.errors import ImplausibleError, RemoteUnavailableError, RowF
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cp_ops.finance.charges.intents import Intent, StripePayments
+    from cp_ops.finance.charges.intents import ChargeIntent, StripePayments
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.job import JobRun
 
-FEW = 2
-"""So many unknown payment methods are believed, whatever their share."""
+ALWAYS_BELIEVED = 2
+"""So many payment methods may be unknown to Stripe, whatever their share."""
 UNDER_WAY = ("processing", "requires_capture")
+"""Statuses of payment intents whose money is on its way."""
 PAYMENT = "payment.payment_intent"
 
 
@@ -42,8 +43,10 @@ class PaymentMethods:
                 self.customer_of(method)
             except RemoteUnavailableError:
                 break  # the charge asks again, and fails alone
-        unknown = self._unknown & self._planned
-        if unknown and unknown == self._owners.keys() & self._planned and not self._knows_last_payment():
+        # Where few invoices are due, no share tells anything: all of them unknown is a wrong key, or a few dead cards.
+        # The last payment decides between the two.
+        asked, unknown = self._owners.keys() & self._planned, self._unknown & self._planned
+        if unknown and unknown == asked and not self._knows_last_payment():
             self._disbelieve(len(unknown))
 
     def customer_of(self, method: str) -> str | None:
@@ -56,10 +59,13 @@ class PaymentMethods:
             self._owners[method] = (found or {}).get("customer")
             if found is None:
                 self._unknown.add(method)
-                unknown = len(self._unknown & self._planned)
-                if unknown > max(FEW, int(len(self._planned) * self._share)):
-                    self._disbelieve(unknown)
+                self._refuse_too_many_unknown()
         return self._owners[method]
+
+    def _refuse_too_many_unknown(self) -> None:
+        unknown = len(self._unknown & self._planned)
+        if unknown > max(ALWAYS_BELIEVED, int(len(self._planned) * self._share)):
+            self._disbelieve(unknown)
 
     @property
     def _share(self) -> float:
@@ -81,13 +87,15 @@ class PaymentMethods:
         )
 
 
-def collected_by_stripe(run: JobRun, stripe: StripePayments, tenant: Tenant, intent: Intent) -> str:
-    """Tell why an invoice that Stripe has, too, is not charged: '' when it may be.
+def obstacle_at_stripe(
+    run: JobRun, stripe: StripePayments, tenant: Tenant, intent: ChargeIntent
+) -> str | None:
+    """Tell why an invoice that Stripe has, too, is not charged; None when it may be.
 
     :raises RowFailedError: when Stripe does not know it.
     """
     if not intent.stripe_invoice:
-        return ""
+        return None
     invoice = stripe.get("invoices", intent.stripe_invoice, expand=(f"payments.data.{PAYMENT}",))
     if invoice is None:
         raise RowFailedError(
@@ -95,13 +103,16 @@ def collected_by_stripe(run: JobRun, stripe: StripePayments, tenant: Tenant, int
         )
     if invoice["status"] != "open":
         return f"its Stripe invoice is {invoice['status']}"
+    # Stripe would charge the same client by its own schedule.
     if invoice.get("auto_advance"):
         return "Stripe collects its Stripe invoice itself"
     if invoice["currency"] != intent.currency.lower():
         return "its Stripe invoice is in another currency"
+    # What was paid at Stripe may not be recorded here yet: the balance would be collected a second time.
     if invoice["amount_remaining"] < intent.amount:
         return "less than its balance remains to be paid of its Stripe invoice"
-    return next(filter(None, (_under_way(run, tenant, intent, p) for p in _payments(stripe, invoice))), "")
+    obstacles = (_obstacle_of(payment, run, tenant, intent) for payment in _payments(stripe, invoice))
+    return next(filter(None, obstacles), None)
 
 
 def _payments(stripe: StripePayments, invoice: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -114,15 +125,16 @@ def _payments(stripe: StripePayments, invoice: dict[str, Any]) -> Iterator[dict[
         yield from page
 
 
-def _under_way(run: JobRun, tenant: Tenant, intent: Intent, payment: dict[str, Any]) -> str:
+def _obstacle_of(payment: dict[str, Any], run: JobRun, tenant: Tenant, intent: ChargeIntent) -> str | None:
     """Tell whether a payment of a Stripe invoice is on its way, or has arrived there and not here."""
     found = (payment.get("payment") or {}).get("payment_intent")
     if not isinstance(found, dict):
-        return ""
+        return None
     if found["status"] in UNDER_WAY:
         return "a payment of its Stripe invoice is under way there"
     if found["status"] != "succeeded":
-        return ""
+        return None
     with run.read(tenant) as tx:
-        here = tx.one("recorded_payment", firm_id=intent.firm_id, payment_intent=found["id"])
-    return "" if here else "a payment of its Stripe invoice has arrived there and is not recorded here"
+        recorded = tx.one("recorded_payment", firm_id=intent.firm_id, payment_intent=found["id"])
+    # The sums may agree by chance, as when a check of the same amount was booked here: the payment itself must be here.
+    return None if recorded else "a payment of its Stripe invoice has arrived there and is not recorded here"

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from cp_ops.finance.charges.job import ProcessRecurringCharges
+from cp_ops.runtime.errors import TransientRowsFailedError
 from cp_ops.runtime.settings import Settings
 from tests.integration.conftest import Runner
 from tests.integration.finance.reconciliation.stripe_world import payer, stripe_api, unix
@@ -87,3 +90,55 @@ class Charging:
             assert paid <= total
             assert charged.get(invoice, 0) <= total, f"invoice {invoice} was charged more than its total"
             assert (status == "paid") == (paid == total)
+
+
+def mails(ours):
+    """Give what is in the outbox."""
+    return ours.execute("SELECT kind, step, recipient, body_text FROM cp_ops.mail ORDER BY id").fetchall()
+
+
+def not_charged(charging, reason):
+    """Run, and see one invoice passed over for this reason."""
+    outcome = charging.run()
+    assert len(charging.stripe.ledger) == 0
+    assert outcome.skip_reasons == {reason: 1}
+
+
+def waiting(charging):
+    """An invoice whose payment waits for its client to confirm."""
+    invoice = charging.payer(outcomes=("requires_action",)).invoice()
+    charging.run()
+    return invoice, invoice.row()["stripe_payment_intent_id"]
+
+
+def declined(charging, **options):
+    """An invoice whose first charge was declined and whose second is due; with its payer and its payment intent."""
+    who = charging.payer(outcomes=("insufficient_funds",), **options)
+    invoice = who.invoice()
+    charging.run()
+    charging.pass_time(days=3)
+    return who, invoice, invoice.row()["stripe_payment_intent_id"]
+
+
+def lose_the_answer(charging, when):
+    """Run while the first charge's connection breaks, `when` being before or after it had its effect: it is unknown now."""
+    charging.stripe.faults.add("POST /v1/payment_intents", "drop", when=when)
+    with pytest.raises(TransientRowsFailedError):
+        charging.run()
+
+
+def at_stripe(charging, who, **columns):
+    """An invoice that Stripe has, too; with its id there."""
+    api = charging.stripe.client().v1
+    remote = api.invoices.create(
+        {
+            "customer": who.customer,
+            "currency": "usd",
+            "collection_method": "send_invoice",
+            "days_until_due": 30,
+            "auto_advance": False,
+        }
+    )
+    api.invoices.add_lines(remote.id, {"lines": [{"amount": 20000, "description": "Fee"}]})
+    api.invoices.finalize_invoice(remote.id, {"auto_advance": False})
+    return who.invoice(stripe_invoice_id=remote.id, **columns), remote.id

@@ -12,8 +12,7 @@ import pytest
 from cp_ops.finance.charges.job import ProcessRecurringCharges
 from cp_ops.runtime.errors import AlreadyRunningError, CpOpsError, RemoteUnavailableError
 from cp_ops.runtime.job import JobRun
-from tests.integration.finance.charges.charge_world import Charging, api_of
-from tests.integration.finance.charges.test_process_recurring_charges import at_stripe
+from tests.integration.finance.charges.charge_world import api_of, at_stripe
 from tests.integration.killed import exchanges, let_leases_expire, run_killed
 
 
@@ -54,18 +53,6 @@ class BreakingApi:
 
 def crash():
     raise Crash
-
-
-@pytest.fixture
-def charging(app_db, stripe, world):
-    return Charging(app_db.cp_ops_dsn, stripe, world, world.now)
-
-
-@pytest.fixture
-def ours(runner):
-    connection = runner.connect()
-    yield connection
-    connection.close()
 
 
 def patient(charging):

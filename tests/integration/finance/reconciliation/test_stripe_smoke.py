@@ -10,8 +10,8 @@ import secrets
 
 import pytest
 
-from cp_ops.finance.charges.answers import State, read_answer
-from cp_ops.finance.charges.intents import Intent, charge_request, look_up
+from cp_ops.finance.charges.answers import AttemptState, read_answer
+from cp_ops.finance.charges.intents import ChargeIntent, charge_request, look_up
 from cp_ops.hooks.rate_limit import CallLimiter
 from cp_ops.hooks.stripe_client import StripeApi
 
@@ -42,7 +42,7 @@ def attempt(api, token):
     )
     method = attached.body["id"]
     number = int(mark, 16)
-    return Intent(
+    return ChargeIntent(
         1, 1, number, 1, f"smoke-{mark}", 1234, "USD", method, customer, "", "submitting", "", "", None
     )
 
@@ -55,7 +55,7 @@ def test_a_charge_succeeds_once_however_often_it_is_asked_and_is_found_by_its_me
     ]
     settled = [read_answer(answer.status, answer.body) for answer in answers]
     assert settled[0] == settled[1]
-    assert settled[0].state is State.SUCCEEDED
+    assert settled[0].state is AttemptState.SUCCEEDED
     assert settled[0].charged_at is not None
     assert look_up(api, intent) == settled[0]
     assert api.get("payment_methods", intent.payment_method)["customer"] == intent.customer
@@ -69,14 +69,14 @@ def test_a_key_with_another_request_is_refused_and_read_as_unknown(api):
         charge_request(intent) | {"amount": 4321},
         idempotency_key=intent.idempotency_key,
     )
-    assert read_answer(answer.status, answer.body).state is State.UNKNOWN
+    assert read_answer(answer.status, answer.body).state is AttemptState.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("token", "state", "code"),
     [
-        ("pm_card_chargeCustomerFail", State.FAILED, "generic_decline"),
-        ("pm_card_authenticationRequired", State.REQUIRES_ACTION, "authentication_required"),
+        ("pm_card_chargeCustomerFail", AttemptState.FAILED, "generic_decline"),
+        ("pm_card_authenticationRequired", AttemptState.REQUIRES_ACTION, "authentication_required"),
     ],
 )
 def test_a_refusal_is_read_as_what_it_is(api, token, state, code):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,17 +9,13 @@ from hypothesis import strategies as st
 from cp_ops.finance.charges.answers import (
     AUTHENTICATION,
     HARD,
-    RETRY_AFTER,
+    AttemptState,
     DeclineClass,
-    State,
     decline_class,
-    next_attempt,
     read_answer,
-    read_intent,
+    read_payment_intent,
 )
 from sandbox.stripe_api.cards import OUTCOMES
-
-NOW = datetime(2028, 2, 29, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -65,44 +59,35 @@ def test_every_decline_that_stripe_documents_is_settled_as_failed_or_waits_for_t
     assert settled.payment_intent == "pi_1"
     assert settled.decline is not DeclineClass.NONE
     assert settled.state is (
-        State.REQUIRES_ACTION if settled.decline is DeclineClass.AUTHENTICATION else State.FAILED
+        AttemptState.REQUIRES_ACTION
+        if settled.decline is DeclineClass.AUTHENTICATION
+        else AttemptState.FAILED
     )
 
 
 @pytest.mark.parametrize(
     ("status", "state"),
     [
-        ("succeeded", State.SUCCEEDED),
-        ("processing", State.PROCESSING),
-        ("requires_capture", State.PROCESSING),
-        ("requires_action", State.REQUIRES_ACTION),
-        ("requires_confirmation", State.REQUIRES_ACTION),
-        ("canceled", State.FAILED),
-        ("requires_payment_method", State.FAILED),
+        ("succeeded", AttemptState.SUCCEEDED),
+        ("processing", AttemptState.PROCESSING),
+        ("requires_capture", AttemptState.PROCESSING),
+        ("requires_action", AttemptState.REQUIRES_ACTION),
+        ("requires_confirmation", AttemptState.REQUIRES_ACTION),
+        ("canceled", AttemptState.FAILED),
+        ("requires_payment_method", AttemptState.FAILED),
     ],
 )
 def test_only_succeeded_is_a_payment(status, state):
-    assert read_intent({"id": "pi_1", "status": status}).state is state
+    assert read_payment_intent({"id": "pi_1", "status": status}).state is state
 
 
 def test_a_key_that_was_used_for_another_request_is_unknown_not_failed():
-    assert read_answer(400, {"type": "idempotency_error"}).state is State.UNKNOWN
+    assert read_answer(400, {"type": "idempotency_error"}).state is AttemptState.UNKNOWN
 
 
 def test_a_payment_method_that_is_gone_is_hard():
     body = {"type": "invalid_request_error", "code": "resource_missing", "param": "payment_method"}
     assert read_answer(400, body).decline is DeclineClass.HARD
-
-
-@given(st.integers(1, 20), st.datetimes(timezones=st.just(UTC), max_value=datetime(9000, 1, 1)))  # noqa: DTZ001 - the strategy adds it
-def test_retries_come_after_3_7_and_14_days_and_never_again_after_that(failures, now):
-    expected = {1: 3, 2: 7, 3: 14}.get(failures)
-    assert next_attempt(failures, now) == (now + timedelta(days=expected) if expected else None)
-
-
-def test_the_schedule_crosses_month_ends_and_leap_days():
-    assert next_attempt(1, NOW) == datetime(2028, 3, 3, 12, tzinfo=UTC)
-    assert sum(RETRY_AFTER, timedelta()) == timedelta(days=24)
 
 
 @given(
@@ -114,4 +99,8 @@ def test_the_schedule_crosses_month_ends_and_leap_days():
 def test_no_refusal_is_ever_read_as_a_payment(status, error):
     if status < 400:
         return
-    assert read_answer(status, error).state in (State.FAILED, State.REQUIRES_ACTION, State.UNKNOWN)
+    assert read_answer(status, error).state in (
+        AttemptState.FAILED,
+        AttemptState.REQUIRES_ACTION,
+        AttemptState.UNKNOWN,
+    )

@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cp_ops.finance.charges.answers import State
-from cp_ops.finance.charges.intents import Intent, charge_request, idempotency_key, may_ask_again
-from cp_ops.finance.charges.plan import (
-    CHARGE,
-    Candidate,
-    PastRun,
-    Unfinished,
-    cap_anomaly,
-    charged,
-    plan_charges,
-)
-from cp_ops.runtime.errors import CapExceededError
-
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-DUE = Candidate(
-    id=1,
-    firm_id=7,
-    status="sent",
-    total_amount=Decimal("200.00"),
-    amount_paid=Decimal("0.00"),
-    currency="USD",
-    due_date=date(2026, 11, 1),
-    autopay_next_charge_at=None,
-    payment_retry_count=0,
-    dunning_paused=False,
-    stripe_invoice_id="",
-    payment_method="pm_1",
-    client_payment_method="pm_1",
-    client_autopay=True,
-    client_status="active",
-    disputed=False,
-    attempts=0,
-    open_intent="",
-    last_code="",
-    hard_declined=False,
-)
-TODAY = {7: NOW.date()}
-
-
-def plan(*candidates, unfinished=(), now=NOW, today=TODAY):
-    return plan_charges(candidates, unfinished, today=today, now=now)
+from cp_ops.finance.charges.answers import AttemptState
+from cp_ops.finance.charges.plan import CHARGE, ChargeInvoice, Unfinished
+from tests.unit.finance.charges.charge_rows import DUE, NOW, plan
 
 
 @st.composite
@@ -85,7 +47,7 @@ def test_every_invoice_is_charged_its_balance_or_passed_over_with_a_reason(given
     by_id = {candidate.id: candidate for candidate in given_candidates}
     for action in charges:
         candidate = by_id[int(action.data["invoice"])]
-        assert charged(action).amount == candidate.total_amount - candidate.amount_paid
+        assert action.payload(ChargeInvoice).money.amount == candidate.total_amount - candidate.amount_paid
         assert not candidate.disputed
         assert not candidate.open_intent
         assert candidate.client_autopay
@@ -149,85 +111,5 @@ def test_a_replaced_card_is_used_after_a_hard_decline_only():
 
 
 def test_unfinished_attempts_come_first_and_are_part_of_the_plan():
-    found = plan(DUE, unfinished=[Unfinished(5, 7, 9, 1, State.UNKNOWN)])
+    found = plan(DUE, unfinished=[Unfinished(5, 7, 9, 1, AttemptState.UNKNOWN)])
     assert [action.kind for action in found.plan.actions] == ["resolve", "charge"]
-
-
-# -- the anomaly cap -------------------------------------------------------------------------------------------------------
-
-
-def many(count, total="10.00"):
-    return plan(*(replace(DUE, id=number, total_amount=Decimal(total)) for number in range(1, count + 1)))
-
-
-USUAL = [PastRun({"USD": 10}, {"USD": 10_000})] * 5
-
-
-@pytest.mark.parametrize(("count", "stops"), [(30, False), (31, True)])
-def test_more_than_three_times_the_median_is_unusual(count, stops):
-    if stops:
-        with pytest.raises(CapExceededError, match="expected_plan sha256:"):
-            cap_anomaly(many(count), USUAL, least=5)
-    else:
-        cap_anomaly(many(count), USUAL, least=5)
-
-
-def test_an_unusual_sum_is_unusual_too():
-    with pytest.raises(CapExceededError, match="times what is usual"):
-        cap_anomaly(many(10, "50.00"), USUAL, least=5)
-
-
-def test_few_charges_of_a_usual_size_and_a_short_history_are_never_unusual():
-    cap_anomaly(many(5), [PastRun({"USD": 1}, {"USD": 1_000})] * 5, least=5)
-    cap_anomaly(many(5, "60.00"), USUAL, least=5)
-    cap_anomaly(many(1000), USUAL[:4], least=5)
-
-
-def test_few_charges_of_an_unusual_size_are_unusual():
-    with pytest.raises(CapExceededError, match=r"9,999\.00 USD, more than 3 times"):
-        cap_anomaly(many(1, "9999.00"), USUAL, least=5)
-
-
-def test_a_currency_is_measured_by_itself():
-    mixed = [PastRun({"USD": 10, "EUR": 1}, {"USD": 10_000, "EUR": 100_000})] * 5
-    with pytest.raises(CapExceededError):
-        cap_anomaly(many(4, "100.00"), mixed, least=5)
-    cap_anomaly(plan(replace(DUE, currency="EUR", total_amount=Decimal("1500.00"))), mixed, least=5)
-
-
-@pytest.mark.parametrize(
-    ("capped", "stops"), [({"counts": False}, "times what is usual"), ({"sums": False}, "40 charges")]
-)
-def test_what_the_operator_has_capped_is_not_measured_and_the_rest_is(capped, stops):
-    with pytest.raises(CapExceededError, match=stops) as raised:
-        cap_anomaly(many(40), USUAL, least=5, **capped)
-    assert ";" not in str(raised.value).split(". Nothing")[0]
-    cap_anomaly(many(40), USUAL, least=5, counts=False, sums=False)
-
-
-# -- the request -----------------------------------------------------------------------------------------------------------
-
-INTENT = Intent(3, 7, 1, 2, idempotency_key(1, 2), 20000, "USD", "pm_1", "cus_1", "", "planned", "", "", None)
-
-
-@given(st.sampled_from(list(State)), st.text(max_size=5), st.datetimes(timezones=st.just(UTC)))
-def test_the_request_is_the_same_to_the_letter_whenever_it_is_asked_again(state, code, moment):
-    """Stripe refuses a key that comes with another request."""
-    later = replace(INTENT, state=state.value, code=code, submitted_at=moment, payment_intent="pi_1", id=99)
-    assert charge_request(later) == charge_request(INTENT)
-
-
-def test_the_key_names_invoice_and_attempt_and_nothing_else():
-    assert idempotency_key(1, 2) == "cp_ops-charge-1-2"
-    assert len({idempotency_key(i, a) for i in range(1, 120) for a in range(1, 120)}) == 119 * 119
-
-
-@pytest.mark.parametrize(
-    ("hours", "again"), [(0, True), (22.9, True), (23, False), (24, False), (1000, False)]
-)
-def test_the_same_key_is_used_for_less_than_a_day(hours, again):
-    assert may_ask_again(replace(INTENT, submitted_at=NOW - timedelta(hours=hours)), NOW) is again
-
-
-def test_a_key_that_another_request_holds_is_not_used_again():
-    assert not may_ask_again(replace(INTENT, submitted_at=NOW, code="idempotency_error"), NOW)

@@ -22,6 +22,7 @@ from tests.airflow_environment import DAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from airflow.sdk import DAG
 
@@ -31,13 +32,19 @@ if TYPE_CHECKING:
     from sandbox.stripe_api import StripeSandbox
 
 
-def load_dags() -> dict[str, DAG]:
+def load_dags(folder_or_file: Path = DAGS) -> dict[str, DAG]:
     """Parse the DAG files afresh: a `dag.test()` leaves its run's params behind in the DAG object."""
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(str(DAGS))
+    bag = DagBag(str(folder_or_file))
     assert bag.import_errors == {}
     return dict(bag.dags)
+
+
+def load_dag(dag_id: str) -> DAG:
+    """Parse the file of one DAG afresh."""
+    (file,) = DAGS.glob(f"*/{dag_id}.py")
+    return load_dags(file)[dag_id]
 
 
 @pytest.fixture(scope="session")
@@ -118,11 +125,18 @@ def connections(
 
 
 @pytest.fixture
-def run_dag(metadata_db: None, connections: None) -> Callable[..., Ran]:
-    """Run a DAG once, with params."""
+def run_dag(metadata_db: None, connections: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Run a DAG once, with params.
+
+    `dag.test()` would first parse every file of the bundle and store every DAG, which `metadata_db` has done already.
+    """
+    from airflow.dag_processing import dagbag
+
+    monkeypatch.setattr(dagbag.BundleDagBag, "collect_dags", lambda *_, **__: None)
+    monkeypatch.setattr(dagbag, "sync_bag_to_db", lambda *_, **__: None)
 
     def run(dag_id: str, **conf: Any) -> Ran:
-        run = load_dags()[dag_id].test(run_conf=conf)
+        run = load_dag(dag_id).test(run_conf=conf)
         instances = run.get_task_instances()
         return Ran(
             str(run.state),

@@ -186,10 +186,20 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses at this moment."""
+    """Return a port of 127.0.0.1 that nobody uses, and that nobody else is given until its server listens.
+
+    A connection that ends here first stays behind in TIME_WAIT. For that minute the kernel gives the port to nobody who
+    asks for any; a server that names it, with SO_REUSEADDR as servers do, may have it.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+        probe.listen(1)
+        port = int(probe.getsockname()[1])
+        with socket.create_connection((LOOPBACK, port)):
+            accepted, _ = probe.accept()
+            accepted.close()
+        return port
 
 
 def accepts_connections(port: int) -> bool:

@@ -212,6 +212,12 @@ def test_a_configured_port_is_used_and_an_occupied_or_senseless_one_is_named(tmp
         sandbox_of(tmp_path / "c", Listener, CP_OPS_LISTENER_PORT="http").up(lambda _: None)
 
 
+def test_a_free_port_is_given_to_nobody_else_before_its_server_listens() -> None:
+    ports = {free_port() for _ in range(300)}
+    assert len(ports) == 300
+    assert all(map(port_is_free, ports))
+
+
 def test_a_failing_start_leaves_nothing_behind(tmp_path: Path) -> None:
     sandbox = sandbox_of(tmp_path, Listener, Broken)
     with pytest.raises(ServiceError, match="broken as it should be"):

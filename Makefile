@@ -50,7 +50,7 @@ env: $(STAMP) ## Print the sandbox's connections and settings for a shell: eval 
 install: $(STAMP) ## Make the virtual environment and install the pinned requirements
 
 test: $(STAMP) ## Run the tests (ARGS='-k stale_deals'; PG_BIN=/usr/lib/postgresql/15/bin runs them on that PostgreSQL)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses=auto $(ARGS)
 
 test-nightly: $(STAMP) ## Run the long loops: 200 kills where `make test` has 20
 	@$(PY) -m pytest -m nightly $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import secrets
@@ -24,7 +25,10 @@ from tests import airflow_environment  # noqa: F401 - before anything imports Ai
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xdist.remote import Producer
+
     from sandbox.application import ApplicationDatabase
+    from tests.workers import Units
 
 PASSWORDS = {role: secrets.token_urlsafe(16) for role in application.ROLES}
 TEMPLATE = "app_template"
@@ -32,6 +36,22 @@ MEMORY = Path("/dev/shm")
 ENOUGH_MEMORY = 4 * 2**30
 PREFIX = "cp_ops-tests-"
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Answer what `--numprocesses=auto` means."""
+    from tests import workers
+
+    return workers.how_many(config)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Units | None:
+    """Share the tests out, unless --dist says how."""
+    from tests import workers
+
+    return workers.Units(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +75,12 @@ def in_memory() -> Path | None:
     if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ENOUGH_MEMORY:
         return None
     for left in MEMORY.glob(f"{PREFIX}*"):
-        if (
-            left.stat().st_uid == os.geteuid()
-            and not Path(f"/proc/{left.name.removeprefix(PREFIX)}").exists()
-        ):
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another worker removes it, too
+            if (
+                left.stat().st_uid == os.geteuid()
+                and not Path(f"/proc/{left.name.removeprefix(PREFIX)}").exists()
+            ):
+                shutil.rmtree(left, ignore_errors=True)
     directory = MEMORY / f"{PREFIX}{os.getpid()}"
     directory.mkdir()
     directory.chmod(0o755)  # the account that PostgreSQL runs as must pass

@@ -20,7 +20,10 @@ from sandbox.services.postgres import PostgresServer
 from sandbox.services.s3 import S3Server
 from sandbox.services.smtp import SmtpServer
 from sandbox.stripe_api import StripeSandbox
-from tests import airflow_environment  # noqa: F401 - before anything imports Airflow
+from tests import (
+    airflow_environment,  # noqa: F401 - before anything imports Airflow
+    workers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
     from sandbox.application import ApplicationDatabase
-    from tests.workers import Units
 
 PASSWORDS = {role: secrets.token_urlsafe(16) for role in application.ROLES}
 TEMPLATE = "app_template"
@@ -41,17 +43,25 @@ _numbers = itertools.count(1)
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Answer what `--numprocesses=auto` means."""
-    from tests import workers
-
     return workers.how_many(config)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Units | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> workers.Units | None:
     """Share the tests out, unless --dist says how."""
-    from tests import workers
-
     return workers.Units(config, log) if config.getoption("dist") == "load" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put last what must run alone."""
+    items.sort(key=lambda item: item.nodeid in workers.ALONE)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Run a test when it is its turn; the wait is outside of its timeout."""
+    with workers.turn(item.nodeid):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

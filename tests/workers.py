@@ -6,12 +6,17 @@ else is given.
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
     from xdist.remote import Producer
 
@@ -20,6 +25,10 @@ EVERYTHING = "not nightly"
 MOST = 4
 TOGETHER = ("tests/acceptance", "tests/dags")
 """Folders whose tests share what takes long to make: a running Airflow, a metadata database."""
+ALONE = (
+    "tests/dags/test_every_dag.py::test_parsing_every_file_takes_under_a_fifth_of_a_second_and_a_further_one_at_most_ten_milliseconds",
+)
+"""What measures CPU time, which a busy neighbour core makes longer. They come last, and no other test runs beside them."""
 
 
 def how_many(config: pytest.Config) -> int:
@@ -43,5 +52,15 @@ class Units(LoadScopeScheduling):
         super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid in ALONE:
+            return nodeid
         file = nodeid.split("::", 1)[0]
         return next((folder for folder in TOGETHER if file.startswith(f"{folder}/")), file)
+
+
+@contextmanager
+def turn(nodeid: str, lock: Path = Path(__file__)) -> Iterator[None]:
+    """Wait until this test may run beside those that other workers run now, and keep out what may not run beside it."""
+    with lock.open(encoding="utf-8") as everybodys:
+        fcntl.flock(everybodys, fcntl.LOCK_EX if nodeid in ALONE else fcntl.LOCK_SH)
+        yield

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import pytest
 from xdist.remote import Producer
 
@@ -53,6 +56,7 @@ def test_a_file_stays_together_and_so_do_the_folders_that_share_an_airflow(comma
         "tests/acceptance/test_browser.py::test_a[1::2]",
         "tests/acceptance/test_triggers.py::test_b",
         "tests/dags/test_runs.py::test_c",
+        workers.ALONE[0],
         "tests/integration/test_x.py::test_d",
         "tests/integration/test_x.py::TestE::test_f",
     ]
@@ -60,6 +64,34 @@ def test_a_file_stays_together_and_so_do_the_folders_that_share_an_airflow(comma
         "tests/acceptance",
         "tests/acceptance",
         "tests/dags",
+        workers.ALONE[0],
         "tests/integration/test_x.py",
         "tests/integration/test_x.py",
     ]
+
+
+def test_what_runs_alone_is_there():
+    """A test that is renamed must be renamed in the list, too."""
+    for test in workers.ALONE:
+        file, name = test.split("::")
+        assert f"def {name}(" in (REPOSITORY / file).read_text(encoding="utf-8")
+
+
+def test_what_runs_alone_waits_for_the_others_and_they_wait_for_it(tmp_path):
+    lock, alone, others, end = tmp_path / "lock", Event(), Event(), Event()
+    lock.touch()
+
+    def take(test, entered):
+        with workers.turn(test, lock):
+            entered.set()
+            end.wait(30)
+
+    with ThreadPoolExecutor() as pool:
+        with workers.turn("test_a", lock), workers.turn("test_b", lock):
+            pool.submit(take, workers.ALONE[0], alone)
+            assert not alone.wait(0.2)
+        assert alone.wait(30)
+        pool.submit(take, "test_a", others)
+        assert not others.wait(0.2)
+        end.set()
+        assert others.wait(30)

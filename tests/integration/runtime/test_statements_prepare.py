@@ -12,14 +12,8 @@ from cp_ops.finance.views.options import VIEWS
 from cp_ops.runtime.statements import INCLUDE, Statement, statements
 from cp_ops.solana.configuration import PaymentTables
 from sandbox import solana_payments
+from tests.named_sql import FILES
 
-SQL = INCLUDE / "sql"
-NOT_NAMED = ("templates", "optional")
-DOMAINS = sorted(
-    str(path.relative_to(SQL).with_suffix(""))
-    for path in SQL.rglob("*.sql")
-    if path.relative_to(SQL).parts[0] not in NOT_NAMED
-)
 PARAMETER = re.compile(r"%\((\w+)\)s")
 PLANNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE")
 """What PREPARE takes; the rest are utility statements."""
@@ -71,7 +65,7 @@ def transaction(app_db):
         owner.execute((INCLUDE / "sql" / "optional" / "corrected_views.sql").read_text(encoding="utf-8"))
     solana_payments.create_payment_tables(app_db)
     with psycopg.connect(app_db.cp_ops_dsn) as connection:
-        for domain in DOMAINS:
+        for domain in FILES:
             for statement in statements(domain):
                 if verb(statement) == "CREATE":
                     connection.execute(statement.text)
@@ -83,7 +77,7 @@ def test_every_statement_of_every_domain_fits_the_schema(transaction):
     order = {"DROP": 1}
     problems = []
     everything = [
-        statement for domain in DOMAINS for statement in statements(domain) if verb(statement) != "CREATE"
+        statement for domain in FILES for statement in statements(domain) if verb(statement) != "CREATE"
     ]
     for statement in sorted(everything, key=lambda one: order.get(verb(one), 0)):
         try:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import sqlparse
 
-from cp_ops.runtime.statements import INCLUDE, _parse, statements
-
-DOMAINS = sorted(path.stem for path in (INCLUDE / "sql").glob("*.sql"))
+from cp_ops.runtime.statements import _parse, statements
+from tests.named_sql import FILES
 
 
 def test_a_file_is_cut_into_statements():
@@ -40,7 +39,7 @@ def test_a_missing_name_is_an_error_that_names_the_file():
         statements("runtime")["nothing"]
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", FILES)
 def test_every_description_is_a_sentence_and_every_text_one_statement(domain):
     found = list(statements(domain))
     assert found

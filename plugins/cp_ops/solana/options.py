@@ -18,13 +18,15 @@ class SolanaOptions(JobOptions):
         ge=0,
         le=60,
         title="Sleep",
-        description="Seconds between two requests to the RPC node. The connection's rate limits hold anyway",
+        description=(
+            "Seconds to wait between two requests to the RPC node, beside the connection's rate limits."
+        ),
     )
     limit: int | None = Field(
         default=None,
         gt=0,
         title="Limit",
-        description="Most wallets that one run looks at. Empty: all that are due",
+        description="Most wallets that one run works on. Empty means all that are due.",
     )
 
 
@@ -35,7 +37,7 @@ class RecheckOptions(SolanaOptions):
         default=RECHECK_LIMIT,
         gt=0,
         title="Limit",
-        description="Most initiated payments to check; the oldest first",
+        description="Most initiated payments to check. Those that run out first come first.",
     )
 
 
@@ -48,7 +50,7 @@ class CloseWalletsOptions(SolanaOptions):
         le=3_650,
         title="Scan closed wallets",
         description=(
-            "Look again at wallets that were emptied already, for funds that came later: those whose payment ran out "
-            "within this many days. 0: none"
+            "Read emptied wallets again for money that came later, if their payment ran out within this "
+            "many days. 0 reads none."
         ),
     )

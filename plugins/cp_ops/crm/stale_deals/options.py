@@ -14,5 +14,8 @@ class CheckStaleDealsOptions(FirmOptions):
         default=None,
         gt=0,
         title="Days without activity",
-        description="A deal is stale from this many days on. Empty: each deal's own threshold (30 where it has none)",
+        description=(
+            "A deal is stale after this many days without activity. Empty means each deal's own "
+            "threshold, or 30 where it has none."
+        ),
     )

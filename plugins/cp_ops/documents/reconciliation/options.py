@@ -14,7 +14,7 @@ class ReconcileS3Options(FirmOptions):
         default=False,
         title="Deep",
         description=(
-            "Also compare each version's SHA-256 with the one that S3 keeps: one more call for each object that has one. "
-            "Findings of an earlier deep run stay as they are in a run that is not deep"
+            "Also compare each version's SHA-256 with the one that S3 keeps. This costs one more call for "
+            "each object that has one. Only deep runs open and resolve these findings."
         ),
     )

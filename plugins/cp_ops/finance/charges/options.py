@@ -15,21 +15,28 @@ class ProcessRecurringChargesOptions(FirmOptions):
         default=None,
         ge=0,
         title="Most charges",
-        description="Stop before the first charge if more invoices than this are due. Empty: [cp_ops] charges_max.",
+        description=(
+            "Stop before the first new charge if more invoices than this are due. Empty means setting "
+            "charges_max."
+        ),
     )
     max_total: str | None = Field(
         default=None,
         title="Most in all",
         description=(
-            "Stop before the first charge if the sum of a currency is more than this, such as USD=50000, EUR=20000, or "
-            "if a currency is not named. Empty: [cp_ops] charges_max_total."
+            "Stop before the first new charge if a currency's sum is more than this, or if a currency "
+            "that is due is not named, for example USD=50000, EUR=20000. Empty means setting "
+            "charges_max_total."
         ),
     )
     expected_plan: str | None = Field(
         default=None,
         pattern=r"^(sha256:)?[0-9a-f]{64}$",
         title="Approved plan",
-        description="The plan's hash of a dry run: charge exactly what it showed, or nothing if the data changed since.",
+        description=(
+            "Hash of the plan that a dry run showed. The run charges exactly that plan, or nothing if the "
+            "data changed since."
+        ),
     )
 
     @field_validator("max_total")

@@ -30,8 +30,8 @@ class GeneratePackageInvoicesOptions(FirmOptions):
         ge=EARLIEST,
         title="Reference date",
         description=(
-            "The day (YYYY-MM-DD) whose billing periods are invoiced, at most 31 days ahead. "
-            "Empty: today, where the firm is"
+            "The day (YYYY-MM-DD) whose billing periods are invoiced, at most 31 days ahead. Empty means "
+            "today, where the firm is."
         ),
     )
     backfill: bool = Field(

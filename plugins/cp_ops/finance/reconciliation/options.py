@@ -14,7 +14,7 @@ class ReconcileStripeOptions(FirmOptions):
         default=False,
         title="Full",
         description=(
-            "Compare every invoice that ever referred to Stripe. Off: those of the look-back window, everything that is "
-            "still open, what Stripe's events say has changed, and what has an open finding."
+            "On compares every invoice that ever referred to Stripe. Off compares the look-back window, "
+            "what is still open, what Stripe's events say has changed, and what has an open finding."
         ),
     )

@@ -20,13 +20,13 @@ class RefreshMaterializedViewsOptions(JobOptions):
     """Options of refresh_materialized_views."""
 
     view: View | None = Field(
-        default=None, title="View", description="Refresh only this view. Empty: all three"
+        default=None, title="View", description="Refresh only this view. Empty means all three."
     )
     concurrently: Concurrently = Field(
         default="auto",
         title="Concurrently",
         description=(
-            "Refresh without making readers wait: auto where it is possible and pays, always (an error where it is "
-            "not possible), or never"
+            "Whether to refresh without making readers wait. Auto does so where it is possible and pays, "
+            "always fails where it is not possible, never makes readers wait."
         ),
     )

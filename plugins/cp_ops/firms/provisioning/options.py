@@ -88,8 +88,10 @@ class ProvisionFirmOptions(JobOptions):
     slug: Annotated[str, AfterValidator(_known_slug)] = Field(
         max_length=255,
         title="Slug",
-        description="The firm's part of web addresses: lower-case letters, digits and hyphens. It is the firm's "
-        "identity here: the same slug again verifies and repairs that firm",
+        description=(
+            "The firm's part of web addresses, in lower-case letters, digits and hyphens. A run with a "
+            "slug that exists verifies and repairs that firm."
+        ),
     )
     admin_email: Annotated[str, AfterValidator(_known_address)] = Field(
         title="Administrator's e-mail",
@@ -99,14 +101,20 @@ class ProvisionFirmOptions(JobOptions):
     admin_password_ref: Annotated[str, AfterValidator(_known_reference)] | None = Field(
         default=None,
         title="Password reference",
-        description="Id of an Airflow connection whose password becomes the administrator's. Never the password "
-        "itself: Airflow stores what is typed here. Empty: the account gets no password",
+        description=(
+            "Id of an Airflow connection whose password becomes the administrator's. Never type the "
+            "password itself, because Airflow stores what is typed here. Empty gives the account no "
+            "password."
+        ),
         json_schema_extra=PERSONAL,
     )
     invite: bool = Field(
         default=True,
         title="Invite",
-        description="Without a password reference: mail the administrator a link to choose a password, once",
+        description=(
+            "If no password reference is given, mail the administrator a link to choose a password. The "
+            "link works once."
+        ),
     )
     timezone: Annotated[str, AfterValidator(_known_timezone)] = Field(
         default="UTC",
@@ -145,18 +153,30 @@ class ProvisionFirmOptions(JobOptions):
         description="May be empty",
         json_schema_extra=PERSONAL,
     )
-    max_users: int = Field(default=5, ge=1, le=1_000_000, title="Most users", description="Limit of the firm")
+    max_users: int = Field(
+        default=5, ge=1, le=1_000_000, title="Most users", description="Most users that the firm may have."
+    )
     max_clients: int = Field(
-        default=25, ge=1, le=10_000_000, title="Most clients", description="Limit of the firm"
+        default=25,
+        ge=1,
+        le=10_000_000,
+        title="Most clients",
+        description="Most clients that the firm may have.",
     )
     max_storage_gb: int = Field(
-        default=10, ge=1, le=1_000_000, title="Most storage", description="Limit of the firm, in gigabytes"
+        default=10,
+        ge=1,
+        le=1_000_000,
+        title="Most storage",
+        description="Most storage that the firm may use, in gigabytes.",
     )
     adopt_existing_user: bool = Field(
         default=False,
         title="Adopt existing user",
-        description="Make the account that has this e-mail address already the firm's administrator; its password "
-        "stays as it is",
+        description=(
+            "If an account with this e-mail address exists, make it the new firm's administrator. Its "
+            "password stays as it is."
+        ),
     )
 
     @classmethod

@@ -16,5 +16,7 @@ class DeliverMailOptions(JobOptions):
     redeliver: bool = Field(
         default=False,
         title="Deliver again what was given up",
-        description="Take up mails that were given up within the last 30 days and whose text is still kept",
+        description=(
+            "Send again mails that were given up within the last 30 days and whose text is still kept."
+        ),
     )

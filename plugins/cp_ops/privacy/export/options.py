@@ -19,8 +19,8 @@ class ExportUserDataOptions(JobOptions):
         min_length=1,
         title="Where to",
         description=(
-            "Folder on the worker (absolute path) or s3://bucket/prefix. The archive is a new file there, readable "
-            "by the worker's account only; in S3 it is encrypted at rest"
+            "An absolute path of a folder on the worker, or s3://bucket/prefix. In a folder only the "
+            "worker's account can read the archive. In S3 the archive is encrypted at rest."
         ),
         examples=["/var/lib/exports", "s3://privacy-exports/requests"],
     )

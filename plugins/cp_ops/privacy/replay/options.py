@@ -13,6 +13,8 @@ class ReplayErasuresOptions(JobOptions):
     journal: str | None = Field(
         default=None,
         title="Journal",
-        description="Path of the journal outside the database. Empty: setting erasure_journal, else the journal that "
-        "is in the database itself, which a restored backup may have lost entries of",
+        description=(
+            "Path of the journal file, read beside the journal in the database. Empty means setting "
+            "erasure_journal. Without a file, entries that the restored backup has lost are not replayed."
+        ),
     )

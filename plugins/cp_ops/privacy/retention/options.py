@@ -30,8 +30,8 @@ class ExecuteRetentionPoliciesOptions(FirmOptions):
         default=None,
         title="Data type",
         description=(
-            "Only policies for this kind of data. Emails means the policies named emails, email_artifacts and "
-            "communications. Empty: every active policy"
+            "Only policies for this kind of data. Emails means the policies named emails, email_artifacts "
+            "and communications. Empty means every active policy."
         ),
     )
     max_minutes: int | None = Field(
@@ -40,7 +40,7 @@ class ExecuteRetentionPoliciesOptions(FirmOptions):
         le=1_440,
         title="Minutes at most",
         description=(
-            "Begin no batch after so many minutes; what is left is named in the outcome and done by the next run. "
-            "Empty: no limit but the task's own"
+            "Begin no new batch after this many minutes. The outcome names what is left, and the next run "
+            "does it. Empty means no limit but the task's timeout."
         ),
     )

@@ -19,11 +19,11 @@ class CleanupWebhookEventsOptions(JobOptions):
         ge=30,
         title="Days to keep",
         description=(
-            "Delete processed events older than this many days, at least 30: providers send events again for up to 30 "
-            "days, and an event's key is what keeps a replay from being processed twice. Empty: the deployment's "
-            "WEBHOOK_RETENTION_DAYS (180)"
+            "Delete processed events older than this many days, at least 30. Providers send events again "
+            "for up to 30 days, and an event's key keeps a replay from being processed twice. Empty means "
+            "setting webhook_retention_days, else WEBHOOK_RETENTION_DAYS, else 180."
         ),
     )
     provider: Provider | None = Field(
-        default=None, title="Provider", description="Only this provider's events. Empty: all four"
+        default=None, title="Provider", description="Only this provider's events. Empty means all four."
     )

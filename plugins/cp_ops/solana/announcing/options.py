@@ -15,10 +15,10 @@ class AnnouncePaymentsOptions(JobOptions):
         gt=0,
         le=5_000,
         title="At most",
-        description="Most events that one run announces and delivers.",
+        description="Most events that one run announces, and most that it delivers to the webhook.",
     )
     redeliver: bool = Field(
         default=False,
         title="Deliver again what was given up",
-        description="Take up deliveries to the webhook that were given up within the last 30 days",
+        description="Try again webhook deliveries that were given up, of events of the last 30 days.",
     )

@@ -31,8 +31,20 @@ def arguments(function):
     return {argument.arg for argument in every if argument is not None}
 
 
+def set_on_self(function):
+    """The attributes that a method gives its object."""
+    return {
+        part.attr
+        for part in ast.walk(function)
+        if isinstance(part, ast.Attribute)
+        and isinstance(part.ctx, ast.Store)
+        and isinstance(part.value, ast.Name)
+        and part.value.id == "self"
+    }
+
+
 def members(node):
-    """A class's fields, and the arguments of its constructor."""
+    """A class's fields, and what its constructor takes and sets."""
     names = set()
     for part in node.body:
         if isinstance(part, ast.AnnAssign):
@@ -40,7 +52,7 @@ def members(node):
         elif isinstance(part, ast.Assign):
             names |= {target.id for target in part.targets if isinstance(target, ast.Name)}
         elif isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            names |= arguments(part)
+            names |= arguments(part) | set_on_self(part)
     return names
 
 

@@ -21,14 +21,12 @@ from sandbox.world.solana_demo import tell_payments
 from tests.airflow_environment import DAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from airflow.sdk import DAG
 
     from sandbox.application import ApplicationDatabase
-    from sandbox.services.s3 import S3Server
-    from sandbox.services.smtp import SmtpServer
     from sandbox.stripe_api import StripeSandbox
 
 
@@ -84,38 +82,80 @@ def solana_connection(url: str) -> dict[str, Any]:
     return {"conn_type": "generic", "host": url, "password": FEE_PAYER.to_json(), "extra": extra}
 
 
-@pytest.fixture
-def connections(
-    app_db: ApplicationDatabase,
-    s3_server: S3Server,
-    smtp: SmtpServer,
-    solana: SolanaNode,
-    stripe: StripeSandbox,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The connections and settings of a deployment, set through the environment."""
-    database = conninfo_to_dict(app_db.cp_ops_dsn)
-    definitions = {
-        "cp_app": {
-            "conn_type": "postgres",
-            "host": database["host"],
-            "port": int(database["port"]),
-            "login": database["user"],
-            "password": database["password"],
-            "schema": database["dbname"],
-        },
-        "cp_s3": s3_server.connection(),
-        "cp_kms": {"conn_type": "generic", "password": encryption.LocalKms.from_environment().master_key},
-        "smtp_default": smtp.connection(),
-        "solana_default": solana_connection(solana.url),
-        "stripe_default": {
-            "conn_type": "generic",
-            "password": stripe.key,
-            "extra": {"base_url": stripe.url, "rate_limit": 0},
-        },
+def app_connection(database: ApplicationDatabase) -> dict[str, Any]:
+    """The connection to the application's database, as the jobs' role."""
+    parts = conninfo_to_dict(database.cp_ops_dsn)
+    return {
+        "conn_type": "postgres",
+        "host": parts["host"],
+        "port": int(parts["port"]),
+        "login": parts["user"],
+        "password": parts["password"],
+        "schema": parts["dbname"],
     }
-    for name, definition in definitions.items():
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(definition))
+
+
+def kms_connection(_: None) -> dict[str, Any]:
+    """The connection that holds the application's local master key; there is no peer behind it."""
+    return {"conn_type": "generic", "password": encryption.LocalKms.from_environment().master_key}
+
+
+def stripe_connection(server: StripeSandbox) -> dict[str, Any]:
+    """The connection to the local Stripe."""
+    return {
+        "conn_type": "generic",
+        "password": server.key,
+        "extra": {"base_url": server.url, "rate_limit": 0},
+    }
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What a connection leads to.
+
+    :ivar fixture: the fixture that starts the peer; None where there is none.
+    :ivar definition: gives the connection to it.
+    """
+
+    fixture: str | None
+    definition: Callable[[Any], dict[str, Any]]
+
+
+PEERS = {
+    "cp_app": Peer("app_db", app_connection),
+    "cp_s3": Peer("s3_server", lambda server: server.connection()),
+    "cp_kms": Peer(None, kms_connection),
+    "smtp_default": Peer("smtp", lambda server: server.connection()),
+    "solana_default": Peer("solana", lambda node: solana_connection(node.url)),
+    "stripe_default": Peer("stripe", stripe_connection),
+}
+"""Every connection that the package's DAGs name, as a deployment would define it."""
+
+
+def connections_of(dag: DAG) -> set[str]:
+    """The connections that a DAG's operators name; optional ones that no test defines are left out."""
+    named = {value for task in dag.tasks for name, value in vars(task).items() if name.endswith("_conn_id")}
+    return named & PEERS.keys()
+
+
+@pytest.fixture
+def connect(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Iterable[str]], None]:
+    """Define connections through the environment, and start only the peers that they lead to."""
+
+    def define(conn_ids: Iterable[str]) -> None:
+        for conn_id in conn_ids:
+            peer = PEERS[conn_id]
+            started = request.getfixturevalue(peer.fixture) if peer.fixture else None
+            monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(peer.definition(started)))
+
+    return define
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of a deployment, set through the environment."""
     monkeypatch.setenv(
         "AIRFLOW__CP_OPS__DEFAULT_FIRM_KMS_KEY_ID", encryption.LocalKms.from_environment().default_key_id
     )
@@ -125,8 +165,19 @@ def connections(
 
 
 @pytest.fixture
-def run_dag(metadata_db: None, connections: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    """Run a DAG once, with params.
+def connections(connect: Callable[[Iterable[str]], None], settings: None) -> None:
+    """A deployment whose only peer is the application's database."""
+    connect(["cp_app"])
+
+
+@pytest.fixture
+def run_dag(
+    metadata_db: None,
+    connect: Callable[[Iterable[str]], None],
+    settings: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Ran]:
+    """Run a DAG once, with params, against the peers that its connections name.
 
     `dag.test()` would first parse every file of the bundle and store every DAG, which `metadata_db` has done already.
     """
@@ -136,7 +187,9 @@ def run_dag(metadata_db: None, connections: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dagbag, "sync_bag_to_db", lambda *_, **__: None)
 
     def run(dag_id: str, **conf: Any) -> Ran:
-        run = load_dag(dag_id).test(run_conf=conf)
+        dag = load_dag(dag_id)
+        connect(connections_of(dag))
+        run = dag.test(run_conf=conf)
         instances = run.get_task_instances()
         return Ran(
             str(run.state),
@@ -148,12 +201,18 @@ def run_dag(metadata_db: None, connections: None, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def demo_world(
-    app_db: ApplicationDatabase, s3_server: S3Server, stripe: StripeSandbox, solana: SolanaNode
-) -> None:
-    """The demo's firms, with their objects in S3 and at Stripe, and its Solana payments."""
+def demo_world(request: pytest.FixtureRequest, app_db: ApplicationDatabase) -> None:
+    """The demo's firms; beside them what they have at the peers of the test's DAG, or that the test asks for itself."""
+    peers = set(request.fixturenames)
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if "dag_id" in parameters:
+        peers |= {PEERS[conn_id].fixture for conn_id in connections_of(load_dag(parameters["dag_id"]))}
     with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:
         seed.seed_rows(connection)
-        stripe.seed(autopay.stripe_specs(connection))
-        tell_payments(PaymentShop(World(connection), NodeChain(solana, FEE_PAYER)))
-    seed.seed_objects(s3_server.client(), document_scale=1)
+        if "stripe" in peers:
+            request.getfixturevalue("stripe").seed(autopay.stripe_specs(connection))
+        if "solana" in peers:
+            node = request.getfixturevalue("solana")
+            tell_payments(PaymentShop(World(connection), NodeChain(node, FEE_PAYER)))
+    if "s3_server" in peers:
+        seed.seed_objects(request.getfixturevalue("s3_server").client(), document_scale=1)

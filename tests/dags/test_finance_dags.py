@@ -41,7 +41,7 @@ def test_only_a_run_that_issued_invoices_announces_it(run_dag, demo_world, annou
 
 
 def test_invoices_that_were_issued_are_announced_although_others_could_not_be(
-    run_dag, demo_world, app_db, announcements
+    run_dag, demo_world, app_db, stripe, announcements
 ):
     """Airflow takes the events of tasks that succeed: of the issuing one, not of the collecting one that fails for it."""
     with psycopg.connect(app_db.owner_dsn, autocommit=True) as connection:

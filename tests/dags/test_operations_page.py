@@ -31,7 +31,7 @@ def test_nobody_sees_it_without_logging_in(browser):
     assert browser.get("/cp_ops/").status_code == 401
 
 
-def test_a_logged_in_operator_sees_runs_and_findings(browser, run_dag, demo_world):
+def test_a_logged_in_operator_sees_runs_and_findings(browser, run_dag, demo_world, s3_server):
     run_dag("reconcile_s3")
     page = browser.get("/cp_ops/", headers=token("op"))
     assert page.status_code == 200

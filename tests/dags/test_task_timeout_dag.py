@@ -15,8 +15,9 @@ TIMEOUT = timedelta(seconds=3)
 
 
 @pytest.fixture
-def alerts(monkeypatch, smtp):
+def alerts(monkeypatch, smtp, connect):
     """What the operators are told by mail."""
+    connect(["smtp_default"])
     monkeypatch.setenv("AIRFLOW__CP_OPS__ALERT_EMAIL", "oncall@example.test")
     return lambda: [mail.message["Subject"] for mail in smtp.mails()]
 

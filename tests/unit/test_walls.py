@@ -143,6 +143,7 @@ def lint_imports(folder, contract):
 def test_a_planted_violation_is_refused_and_named(violation, copy):
     contract, file, statement, named = PLANTED[violation]
     path = copy / "cp_ops" / file
+    assert path.exists() or not statement, "the file to plant in has another name now"
     before = path.read_bytes() if path.exists() else None
     path.parent.mkdir(exist_ok=True)
     path.write_bytes((before or b'"""A new room."""\n') + f"\n{statement}\n".encode())

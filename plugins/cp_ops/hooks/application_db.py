@@ -50,6 +50,7 @@ class ApplicationDbHook(PostgresHook):
             raise ConnectionInvalidError(
                 "the postgres provider does not use psycopg 3: install psycopg[binary]"
             )
+        # The runtime opens transactions where it means to. An implicit one would hold its locks unseen.
         connection.autocommit = True
         connection.prepare_threshold = 5
         with connection.cursor() as cursor:

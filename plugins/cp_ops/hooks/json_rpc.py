@@ -106,7 +106,7 @@ class JsonRpc:
 
     @property
     def calls(self) -> int:
-        """Calls made so far; each item of a batch is one."""
+        """Calls made so far. Each item of a batch is one."""
         return self._calls
 
     def pause_between_requests(self, seconds: float) -> None:
@@ -177,6 +177,7 @@ class JsonRpc:
         :raises RemoteConnectionLostError: no usable answer.
         :raises RemoteRefusedError: the node does not admit this client.
         """
+        # A node counts each call of a batch.
         self._limiter.wait(*(method for method, _ in calls))
         if self._pause:
             self._sleep(self._pause)
@@ -188,6 +189,7 @@ class JsonRpc:
         try:
             response = self._http.post(self._url, json=body if len(body) > 1 else body[0])
         except httpx.HTTPError as error:
+            # Its message may hold the URL, and the URL the provider's API key.
             raise RemoteConnectionLostError(
                 f"{self._host}: {calls[0][0]}: no answer ({type(error).__name__})"
             ) from None
@@ -204,6 +206,7 @@ class JsonRpc:
                 if error.rate_limited and (seconds := retry_after(response.headers)) is not None:
                     raise Busy(seconds)
                 raise error
+        # The answer to a single call is told apart from no other, so its id does not matter.
         if len(ids) == 1:
             return [answers[0].get("result")]
         by_id = {answer.get("id"): answer.get("result") for answer in answers}

@@ -73,6 +73,7 @@ class AwsKms:
         try:
             return str(self.client.decrypt(CiphertextBlob=blob)["Plaintext"].decode())
         except UnicodeDecodeError:
+            # The key opens it, but the application encrypts nothing but text: it is not the application's.
             raise UndecryptableError("the decrypted value is not text") from None
         except ClientError as error:
             if reason := CLOSED.get(error.response.get("Error", {}).get("Code", "")):

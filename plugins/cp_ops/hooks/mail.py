@@ -57,6 +57,7 @@ class SmtpServer:
         except (OSError, smtplib.SMTPException) as error:
             raise translate(error, doing=f"connection {self._conn_id}") from None
         except AirflowException as error:
+            # The provider raises one class for a missing connection and for a server that does not answer.
             if "not found" in str(error):
                 raise ConnectionMissingError(self._conn_id, "its host is the mail server") from None
             raise RemoteUnavailableError(f"connection {self._conn_id}: mail server not reachable") from None
@@ -88,6 +89,7 @@ class _SmtpConnection:
             code = next(iter(error.recipients.values()))[0]
             raise self._refusal("RCPT TO", code, "recipient refused") from None
         except smtplib.SMTPSenderRefused as error:
+            # The sender is the same in every mail, so a refusal of it concerns all of them, except of a mail's size.
             if error.smtp_code != TOO_LARGE:
                 raise _stop(self._conn_id, "MAIL FROM", error.smtp_code) from None
             raise self._refusal("MAIL FROM", TOO_LARGE, "mail refused") from None

@@ -62,6 +62,7 @@ class CallLimiter:
             asked = [(self._total, len(kinds))]
             asked += [(self._window_of(kind), calls) for kind, calls in Counter(kinds).items()]
             at = max(limit.earliest(calls, now) for limit, calls in asked)
+            # Counted before the caller sleeps, at the instant at which it will start: this is its place in the queue.
             for limit, calls in asked:
                 limit.count(calls, at)
         if at > now:
@@ -87,6 +88,7 @@ class _Window:
         too_many = len(self._starts) + calls - self.places
         if not self.places or too_many <= 0:
             return now
+        # So many of the oldest calls must have left the window. More calls than there are places wait for all of them.
         return max(now, self._starts[min(too_many, len(self._starts)) - 1] + self._seconds)
 
     def count(self, calls: int, at: float) -> None:
@@ -119,6 +121,9 @@ class Backoff:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Give the seconds that an answer asks to wait, by its header Retry-After; None when it does not say."""
+    """Give the seconds that an answer asks to wait, by its header Retry-After; None when it does not say.
+
+    A date, which the header may hold as well, counts as not said: the other side's clock is not ours.
+    """
     given = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
     return float(given) if SECONDS.fullmatch(given.strip()) else None

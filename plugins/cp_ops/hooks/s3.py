@@ -150,6 +150,7 @@ class S3:
             self.client.upload_fileobj(body, bucket, key, ExtraArgs=encryption)
         with self._calling(bucket):
             stored = self.client.head_object(Bucket=bucket, Key=key)
+        # A store that ignores the header takes the object in clear, without an error.
         if stored.get("ServerSideEncryption") != encryption["ServerSideEncryption"]:
             self.delete_versions(bucket, key)
             raise RemoteRefusedError(
@@ -164,6 +165,7 @@ class S3:
 
         :raises RemoteRefusedError: when S3 keeps any of them, such as those under an object lock.
         """
+        # All are listed before the first goes: a listing that is read while it shrinks can skip some.
         versions = list(self._versions(bucket, key))
         for start in range(0, len(versions), PAGE):
             batch = versions[start : start + PAGE]

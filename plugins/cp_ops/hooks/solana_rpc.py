@@ -152,6 +152,7 @@ class SolanaRpc(JsonRpc):
             "maxRetries": 0,
         }
         call: Call = ("sendTransaction", [base64.b64encode(wire).decode(), config])
+        # Without an answer it may be under way: only its caller knows how to find out.
         self._repeated(lambda: self._hand_over(call), after_no_answer=False)
 
     def _hand_over(self, call: Call) -> None:

@@ -135,6 +135,7 @@ class StripeApi:
         except stripe.StripeError as error:
             status = error.http_status or 0
             not_done = status in (TOO_MANY, UNAUTHORIZED, FORBIDDEN)
+            # A refusal of this send says nothing of an earlier one of the same post that had no answer.
             if _maybe_done(status) or (not_done and self._maybe_done):
                 meaning = translate(error, doing=doing)
                 raise RemoteConnectionLostError(f"{meaning}: it may or may not have happened") from None
@@ -158,6 +159,7 @@ class StripeApi:
             attempt += 1
             self._limiter.wait(endpoint)
             self.calls += 1
+            # An exception here is the transport's: the request may have left before it broke.
             try:
                 answer = send(method, url, *rest)
             except Exception:

@@ -92,6 +92,7 @@ class JobOperator(BaseOperator):
         except OptionsError as error:
             raise AirflowFailException(str(error)) from None
         finally:
+            # Also when the job failed: the alert and later tasks read what became of it.
             context["ti"].xcom_push(key="outcome", value=outcome.as_dict())
             log.info("%s", outcome.line())
         self.conclude(context, job, outcome)

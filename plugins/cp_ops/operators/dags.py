@@ -110,6 +110,7 @@ def ops_dag(  # noqa: PLR0913 - keywords of one declaration
         params=params_of(options) if options else None,
         catchup=False,
         max_active_runs=max_active_runs,
+        # Longer than all attempts of a task together: a run that waits for its retry must not be ended for it.
         dagrun_timeout=timeout * (RETRIES + 1) + waits + timedelta(minutes=15),
         default_args={
             "owner": OWNER,

@@ -91,6 +91,7 @@ class IssueDueInvoicesOperator(GeneratePackageInvoicesOperator):
         try:
             return super().execute(context)
         except TransientRowsFailedError:
+            # A retry may issue them after all, before anything is collected.
             raise
         except RowsFailedError as error:
             outcome = TaskOutcome.of_task(context, self.task_id)

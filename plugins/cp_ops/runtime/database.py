@@ -31,7 +31,7 @@ Line = bytes | bytearray | memoryview
 STREAM_CHUNK = 2_000
 """Rows that a streamed read fetches at a time."""
 CANCEL_SECONDS = 5
-"""How long to try to cancel a statement; then its connection is closed without."""
+"""How long to try to cancel a statement. After that its connection is closed without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Tenants(Sequence[Tenant]):
 
 @contextmanager
 def transaction(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Open a transaction, or a savepoint in an open one; an interrupted one leaves nothing at the server.
+    """Open a transaction, or a savepoint in an open one. An interrupted one leaves nothing at the server.
 
     :raises CpOpsError: for what the driver raises, also at COMMIT, where deferred constraints are checked.
     """
@@ -138,6 +138,7 @@ def end_interrupted(connection: psycopg.Connection[Any]) -> None:
 
 def _interruption(error: BaseException) -> BaseException | None:
     """Give the timeout, or whatever is no error of a program, that a driver's error came after and would hide."""
+    # psycopg raises its own error while the timeout passes through it, and Python keeps the timeout as the context.
     context = error.__context__
     while context is not None and (isinstance(context, Exception | GeneratorExit)):
         context = context.__context__
@@ -210,6 +211,7 @@ class Transaction:
         """Run a query and read its rows as they come, at constant memory."""
         with (
             self._running(query) as text,
+            # A named cursor lives at the server, so that the rows come in chunks. Each needs a name of its own.
             self.connection.cursor(
                 name=f"cp_ops_{self._outcome.statements}", row_factory=_factory(row)
             ) as cursor,
@@ -219,7 +221,7 @@ class Transaction:
             yield from cursor
 
     def copy(self, query: Query, rows: Iterable[Sequence[Any]], /) -> int:
-        """Write rows by COPY; the statement is a ``COPY ... FROM STDIN``. Gives the number of rows."""
+        """Write rows by COPY and give their number. The statement is a ``COPY ... FROM STDIN``."""
         count = 0
         with (
             self._running(query) as text,
@@ -232,7 +234,7 @@ class Transaction:
         return count
 
     def lines(self, query: Query, /, **params: Any) -> Iterator[Line]:
-        """Read rows by COPY as they come; the statement is a ``COPY ... TO STDOUT``."""
+        """Read rows by COPY as they come. The statement is a ``COPY ... TO STDOUT``."""
         with (
             self._running(query) as text,
             self.connection.cursor() as cursor,
@@ -241,7 +243,7 @@ class Transaction:
             yield from copy
 
     def as_firm(self, firm_id: int) -> None:
-        """See this firm's rows from here on, where row-level security is on; until the transaction ends."""
+        """See this firm's rows until the transaction ends, where row-level security is on."""
         self.execute("runtime/set_current_firm", firm_id=firm_id)
 
     @contextmanager
@@ -256,6 +258,7 @@ class Transaction:
         if isinstance(query, ComposedStatement):
             return query.doing, query.query
         statement = statement_at(query, home=self._file)
+        # A `{place}` is one in the job's own file only. Other files may hold braces that mean something else, such as JSON.
         if not self._identifiers or statement.file != self._file:
             return str(statement), statement.text.encode()
         names = {place: sql.Identifier(name) for place, name in self._identifiers.items()}

@@ -176,6 +176,7 @@ DENIED = frozenset(
     }
 )
 
+# The first row that fits decides: a subclass stands before its base, a row with codes before the one without.
 FOREIGN: tuple[Foreign, ...] = (
     Foreign("psycopg.errors.SerializationFailure", DatabaseConflictError, "serialization conflict"),
     Foreign("psycopg.errors.DeadlockDetected", DatabaseConflictError, "deadlock with another writer"),
@@ -254,6 +255,7 @@ def _names(cls: type) -> Iterator[str]:
 
 
 def _codes(error: BaseException) -> set[str]:
+    # botocore keeps both: S3 names an error in its body, and a HEAD request's answer has the status only.
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
         return set()

@@ -22,7 +22,7 @@ SEEN_AGAIN_HOURS = 12
 
 
 class Severity(StrEnum):
-    """How much a finding matters; the application's audit severities."""
+    """How much a finding matters, in the words of the application's audit severities."""
 
     INFO = "INFO"
     WARNING = "WARNING"
@@ -131,7 +131,7 @@ class FindingsLedger:
 
 @contextmanager
 def ledger(tx: Transaction, command: str, run_id: int) -> Iterator[FindingsLedger]:
-    """Open a ledger in a transaction; its staging table goes with the transaction."""
+    """Open a ledger in a transaction. Its staging table goes with it."""
     tx.execute("runtime/create_seen_finding")
     yield FindingsLedger(tx, command, run_id)
     tx.execute("runtime/drop_seen_finding")

@@ -115,6 +115,7 @@ class JobRun:
 
     def tenants(self, firm_ids: Sequence[int]) -> Tenants:
         """Cut firms into what one transaction may see: all at once, or one by one under row-level security."""
+        # A policy that reads the setting shows one firm at a time.
         if self.session.guarded:
             return Tenants(Tenant((firm_id,), guard=firm_id) for firm_id in firm_ids)
         return Tenants([Tenant(tuple(firm_ids))] if firm_ids else [])
@@ -142,6 +143,7 @@ class JobRun:
         if self.dry_run:
             raise RuntimeError(f"{self.command} tried to write in a dry run")
         with self._transaction(tenant) as tx:
+            # The fence comes first: a run that lost its lease must not even see what it would write.
             self._lease.check(tx)
             self._see(tx, tenant)
             yield tx
@@ -159,6 +161,7 @@ class JobRun:
         try:
             yield
         finally:
+            # A connection that is gone took its temporary tables with it.
             if not (self._connection.closed or self._connection.broken):
                 with self._transaction(None) as tx:
                     tx.execute(drop)
@@ -189,6 +192,7 @@ class JobRun:
             self.outcome.skip(skip.reason, skip.rows)
         self.outcome.plan_sha256 = plan.sha256
         log.info("plan sha256:%s\n%s", plan.sha256, plan.table())
+        # After the log: whoever approved another plan can read there what is due now.
         plan.require(expected)
         return bool(plan.actions) and not self.dry_run
 

@@ -48,7 +48,10 @@ class Identity:
 
 @dataclass
 class Lease:
-    """A held lease. `fence` is the run's id; `check` is called inside every writing transaction."""
+    """A held lease.
+
+    :ivar fence: the run's id, which every writing transaction checks.
+    """
 
     command: str
     fence: int
@@ -74,7 +77,7 @@ class Lease:
         self._thread.start()
 
     def stop_heartbeat(self) -> None:
-        """End the heartbeat; returns when it has ended."""
+        """End the heartbeat, and wait until it has ended."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -94,6 +97,8 @@ class Lease:
             except Exception as error:  # noqa: BLE001 - the job notices by its own next statement
                 log.warning("heartbeat of %s failed: %s", self.command, type(error).__name__)
                 connection = None
+                # Only after a whole lease without a beat may somebody else have taken over. Until then a lost
+                # connection to the database is no reason to stop the job.
                 if time.monotonic() - last > self.ttl:
                     self._lost.set()
                     break
@@ -123,6 +128,7 @@ def acquire(
     waited = 0.0
     while True:
         with transaction(tx.connection):
+            # A preview takes no lease, so it has nobody to replace.
             if not beginning["dry_run"]:
                 tx.execute("abandon_expired_runs", **key)
             row = tx.one("begin_run", **beginning, ttl=ttl)
@@ -130,10 +136,12 @@ def acquire(
             return Lease(command, row["id"], connect, ttl=ttl)
         other = tx.one("running_run", **key)
         if other is None:
+            # The holder ended between the two statements: the lease is free, ask again.
             continue
         since = f"since {other['started_at']:%H:%M:%S} UTC"
         if other["holder"] != beginning["holder"]:
             raise AlreadyRunningError(f"already running: {command} is being run by {other['holder']} {since}")
+        # A dead attempt's lease has expired by now. One that is still held is being renewed, so the attempt lives.
         if waited > ttl + BEAT:
             raise EarlierAttemptRunningError(
                 f"{command}: attempt {other['attempt']} of this task still runs, {since}; nothing was done. "

@@ -45,6 +45,7 @@ def upgrade(connect: Callable[[], psycopg.Connection[Any]]) -> tuple[str | None,
     config = Config()
     config.set_main_option("script_location", str(INCLUDE / "migrations"))
     with engine.begin() as connection:
+        # A waiting caller finds the newest version when its turn comes, and does nothing.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('cp_ops.migrations'))"))
         if connection.scalar(text("SELECT to_regnamespace('cp_ops')")) is None:
             connection.execute(text("CREATE SCHEMA cp_ops"))

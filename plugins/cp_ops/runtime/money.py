@@ -71,7 +71,7 @@ def exponent(currency: str) -> int:
 
 
 def _power(exponent_of_ten: int) -> int:
-    """Give a power of ten; 1 for a negative exponent."""
+    """Give a power of ten, or 1 for a negative exponent."""
     return int(10 ** max(exponent_of_ten, 0))
 
 
@@ -159,6 +159,7 @@ class Money:
     def _up_to(self, stop: int, parts: int) -> int:
         if stop == parts:
             return self.minor_units
+        # A currency with three decimals is rounded to what two can hold: the application's columns have no third.
         step = _power(exponent(self.currency) - LEDGER_EXPONENT)
         return (2 * self.minor_units * stop + parts * step) // (2 * parts * step) * step
 

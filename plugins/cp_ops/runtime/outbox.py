@@ -1,6 +1,6 @@
-"""The mail outbox: the decision to mail and the mail's row commit together; `cp_ops_deliver_mail` sends it.
+"""The mail outbox. The decision to mail and the mail's row commit together, and `cp_ops_deliver_mail` sends it later.
 
-How often a delivery is tried, how it is claimed and when it is given up: `deliveries.py`, for this outbox and the webhook's.
+`deliveries.py` decides how a delivery is claimed, how often it is tried and when it is given up.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def enqueue(tx: Transaction, mails: Sequence[Mail], *, run_id: int, sender: str)
     """
     if not mails:
         return 0
+    # One statement for all of them, an array per column: a job may decide on thousands of mails at once.
     columns: dict[str, list[Any]] = {
         "firm_ids": [mail.firm_id for mail in mails],
         "kinds": [mail.kind for mail in mails],

@@ -104,6 +104,7 @@ class Outcome:
         named = "; ".join(f"{failure.target}: {failure.reason}" for failure in first)
         unnamed = self.failed - sum(failure.rows for failure in first)
         more = f" ... and {unnamed} more" if unnamed else ""
+        # One failure that does not pass makes a retry pointless. Failures beyond those that are named are taken to be alike.
         transient = all(failure.retryable for failure in self.failures)
         kind = TransientRowsFailedError if transient else RowsFailedError
         raise kind(f"{self.failed} rows failed, {self.done} done: {named}{more}")

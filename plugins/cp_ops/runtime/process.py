@@ -35,6 +35,7 @@ def die_with(worker: int) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         return False
+    # The worker may have been killed before the kernel was asked. Its death would then never be told to us.
     if _is_orphan_of(worker):
         os.kill(os.getpid(), signal.SIGKILL)
     return True

@@ -68,6 +68,7 @@ def run_job(  # noqa: PLR0913 - a run's whole surroundings
     :param now: the run's instant; the database's clock when not given.
     :raises CpOpsError: when the run could not start, stopped, or left failed rows; the outcome is recorded before.
     """
+    # The caller's outcome is filled in place, as it is reported also where this function raises.
     outcome = outcome or Outcome(job.command, options.dry_run)
     started = time.monotonic()
     try:
@@ -88,6 +89,8 @@ def run_job(  # noqa: PLR0913 - a run's whole surroundings
             )
             _run(job, run, options, tx, lease, started)
     except Exception as error:
+        # An error of the package says all there is. Any other is logged with its traceback, unless that may hold values
+        # of rows, and leaves as the package's error that it means.
         meaning = translate(error, doing=job.command)
         outcome.error = outcome.error or str(meaning)
         if meaning is error:
@@ -95,10 +98,12 @@ def run_job(  # noqa: PLR0913 - a run's whole surroundings
         log.exception("%s stopped", job.command, exc_info=None if _may_hold_values(error) else error)
         raise meaning from None
     except BaseException as interruption:
+        # A task's timeout is no Exception. It must reach Airflow as it is.
         outcome.error = outcome.error or str(translate(interruption, doing=job.command))
         raise
     finally:
         outcome.elapsed = time.monotonic() - started
+    # Last, when everything is recorded: failed rows fail the task, and did not keep the others from being done.
     outcome.raise_for_failures()
     return outcome
 
@@ -107,6 +112,7 @@ def _run(
     job: Job[Any], run: JobRun, options: JobOptions, tx: Transaction, lease: Lease, started: float
 ) -> None:
     lease.start_heartbeat()
+    # The failure is raised outside of the except clause: what goes wrong while it is recorded must not become its context.
     failure: BaseException | None = None
     try:
         try:
@@ -135,6 +141,7 @@ def _finish(tx: Transaction, lease: Lease, outcome: Outcome, state: RunState) ->
         plan_sha256=outcome.plan_sha256,
         error=outcome.error,
     )
+    # The row is no longer running: somebody took the lease. A failed run fails anyway, a successful one must say so.
     if not finished and state is RunState.SUCCESS:
         raise LeaseLostError(
             f"{outcome.command}: another run took over before this one could record its outcome"
@@ -142,7 +149,7 @@ def _finish(tx: Transaction, lease: Lease, outcome: Outcome, state: RunState) ->
 
 
 def _finish_failed(tx: Transaction, lease: Lease, outcome: Outcome) -> None:
-    """Record a failure; never raises, as the failure itself is what the task must end with.
+    """Record a failure. This never raises, as the failure itself is what the task must end with.
 
     Where a statement was interrupted the connection is gone. Then the lease is given back over another one, but not
     before the server has ended the transaction that held the fence.

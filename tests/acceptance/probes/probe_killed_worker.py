@@ -36,7 +36,7 @@ class Probe(Job[JobOptions]):
     """Work step by step; every step is a transaction that holds the fence."""
 
     command: ClassVar[str] = "probe_job"
-    domain: ClassVar[str] = "runtime"
+    statements: ClassVar[str] = "runtime"
     options: ClassVar[type[JobOptions]] = JobOptions
 
     def run(self, run: JobRun, options: JobOptions) -> None:

@@ -65,11 +65,11 @@ class Erasure(StrEnum):
     PSEUDONYMISE = "pseudonymise"
 
 
-class _Entry(BaseModel):
+class _MapEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PersonKey(_Entry):
+class PersonKey(_MapEntry):
     """A column that names a person.
 
     :ivar names: a subject of the map, or ``email``.
@@ -84,14 +84,14 @@ class PersonKey(_Entry):
     why: str = "structure"
 
 
-class ParentKey(_Entry):
+class ParentKey(_MapEntry):
     """A column that makes the row a part of another table's row."""
 
     table: str
     export: Export
 
 
-class PersonalColumn(_Entry):
+class PersonalColumn(_MapEntry):
     """A column with personal data, and why it is treated as it is.
 
     :ivar whose: keys of the table; the export shows the value only in rows that name the person by one.
@@ -106,7 +106,7 @@ class PersonalColumn(_Entry):
     mentions: bool = False
 
 
-class MappedTable(_Entry):
+class MappedTable(_MapEntry):
     """What the map says about one table."""
 
     keys: dict[str, PersonKey] = Field(default_factory=dict)
@@ -119,7 +119,7 @@ class MappedTable(_Entry):
         return {*self.keys, *self.parents, *self.columns}
 
 
-class PersonalDataMap(_Entry):
+class PersonalDataMap(_MapEntry):
     """The whole map. `tables` are in alphabetical order."""
 
     version: int

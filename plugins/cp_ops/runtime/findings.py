@@ -30,6 +30,14 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """How much a kind of finding matters, and what a person can do about it."""
+
+    severity: Severity
+    proposed_action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that a person should know.
 

@@ -15,12 +15,11 @@ from cp_ops.documents.reconciliation.plan import (
     KINDS,
     NOT_JUDGED,
     ORPHAN,
-    FindingChange,
     VersionVerdict,
-    plan_findings,
     require_complete,
 )
 from cp_ops.runtime.audit import Category
+from cp_ops.runtime.finding_changes import FindingChange, plan_findings
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.preflight import Table
 

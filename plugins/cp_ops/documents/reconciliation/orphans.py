@@ -42,7 +42,7 @@ class JudgedBucket:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLocation:
+class LocatedRow:
     """Where a row says that its object is, as the application stored it."""
 
     firm_id: int
@@ -123,7 +123,7 @@ class OrphanSearch:
             with self._run.read(tenant) as tx:
                 locations = tx.stream(
                     "unplaced_locations",
-                    StoredLocation,
+                    LocatedRow,
                     firm_ids=list(tenant.firm_ids),
                     covered=list(covered),
                 )
@@ -131,7 +131,7 @@ class OrphanSearch:
         with self._run.read() as tx:
             tx.execute("apply_claims")
 
-    def _claims(self, locations: Iterable[StoredLocation]) -> Iterator[tuple[str]]:
+    def _claims(self, locations: Iterable[LocatedRow]) -> Iterator[tuple[str]]:
         """Give the fingerprints of the decrypted locations in buckets that were listed."""
         for location in locations:
             key_id = self._keys.key_id(location.firm_id)

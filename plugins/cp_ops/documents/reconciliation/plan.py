@@ -13,11 +13,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from cp_ops.runtime.errors import ImplausibleError
-from cp_ops.runtime.findings import Severity
-from cp_ops.runtime.plan import Action, Payload, Plan
+from cp_ops.runtime.findings import Advice, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from cp_ops.runtime.object_store import Presence
 
@@ -48,33 +47,25 @@ NOT_JUDGED: Mapping[str, str] = {
 """Why a version is passed over until the next run."""
 
 
-@dataclass(frozen=True, slots=True)
-class FindingKind:
-    """A kind of finding: how much it matters, and what a person can do about it."""
-
-    severity: Severity
-    proposed_action: str
-
-
-KINDS: Mapping[str, FindingKind] = {
-    VersionVerdict.MISSING: FindingKind(
+KINDS: Mapping[str, Advice] = {
+    VersionVerdict.MISSING: Advice(
         Severity.CRITICAL,
         "Restore the object: where details say recoverable, remove the delete marker or copy the older version; "
         "otherwise from a backup or a new upload",
     ),
-    VersionVerdict.SIZE: FindingKind(
+    VersionVerdict.SIZE: Advice(
         Severity.CRITICAL,
         "Compare the object with the version's history: restore the right object, or correct file_size_bytes",
     ),
-    VersionVerdict.CHECKSUM: FindingKind(
+    VersionVerdict.CHECKSUM: Advice(
         Severity.CRITICAL,
         "Treat the object as altered: find out who wrote it and restore the version whose SHA-256 the row has",
     ),
-    VersionVerdict.UNREADABLE: FindingKind(
+    VersionVerdict.UNREADABLE: Advice(
         Severity.WARNING,
         "Find out with which key the row was written, and let the application store its location and fingerprint anew",
     ),
-    ORPHAN: FindingKind(
+    ORPHAN: Advice(
         Severity.WARNING,
         "Find the object by its fingerprint (sha256 of ':bucket:key'), make sure that no open unreadable_row finding is "
         "about it, then attach it to a document or delete it by hand",
@@ -169,46 +160,3 @@ def require_complete(versions: int, counts: Mapping[str, int]) -> None:
             f"{versions} versions were taken, but {sum(counts.values())} counted and {counts.get('unjudged', 0)} left "
             "without a verdict: nothing was concluded. This is an error of cp_ops; report it with the run's log"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class FindingChange:
-    """What the findings ledger would do: open or resolve findings of one kind and firm.
-
-    :param change: ``open`` or ``resolve``.
-    :param subjects_sha256: hash over the subjects, so that a plan's hash tells which.
-    """
-
-    change: str
-    kind: str
-    firm_id: int | None
-    findings: int
-    subjects_sha256: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FindingSubjects(Payload):
-    """Which findings are opened or resolved: a hash over their subjects."""
-
-    subjects: str
-
-
-CHANGES: Mapping[str, str] = {
-    "open": "found and not known yet",
-    "resolve": "known and not found any more",
-}
-
-
-def plan_findings(changes: Iterable[FindingChange]) -> Plan:
-    """Plan what to open and resolve."""
-    return Plan.of(
-        Action(
-            f"{change.change}_{change.kind}",
-            f"{change.kind}:firm:{change.firm_id or 'shared'}",
-            CHANGES[change.change],
-            change.firm_id,
-            change.findings,
-            FindingSubjects(change.subjects_sha256),
-        )
-        for change in changes
-    )

@@ -11,10 +11,10 @@ from psycopg.types.json import Jsonb
 from cp_ops.finance.reconciliation.kinds import KINDS
 from cp_ops.finance.reconciliation.listing import EVENT_DAYS, Resource, StripeListing, StripeReader
 from cp_ops.finance.reconciliation.options import ReconcileStripeOptions
-from cp_ops.finance.reconciliation.plan import FindingChange, plan_findings
 from cp_ops.finance.reconciliation.tally import Tally
 from cp_ops.runtime.audit import Category
 from cp_ops.runtime.batches import batched
+from cp_ops.runtime.finding_changes import FindingChange, plan_findings
 from cp_ops.runtime.job import Job, JobRun
 from cp_ops.runtime.preflight import Table
 

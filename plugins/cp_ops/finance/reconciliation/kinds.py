@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from cp_ops.runtime.findings import Severity
+from cp_ops.runtime.findings import Advice, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +24,6 @@ class FindingKind(StrEnum):
     DUPLICATE = "duplicate_payment"
     MISSING_IN_STRIPE = "missing_in_stripe"
     MISSING_LOCALLY = "missing_locally"
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """How much a kind of finding matters, and what a person can do about it."""
-
-    severity: Severity
-    proposed_action: str
 
 
 KINDS: Mapping[FindingKind, Advice] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,9 @@ from cp_ops.finance.reconciliation.invoices import Amounts, InvoiceStatus, Local
 from cp_ops.finance.reconciliation.kinds import FindingKind, Mismatch
 from cp_ops.finance.reconciliation.paid_date import compare_paid_date
 from cp_ops.runtime.money import MoneyError
-from cp_ops.runtime.plan import Action, Payload, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class Position(StrEnum):
@@ -211,49 +209,3 @@ def _surplus_through_stripe(amounts: Amounts) -> bool:
 
 def _other_amount(amounts: Amounts, local: int, stripe: int, details: Mapping[str, object]) -> Mismatch:
     return Mismatch(FindingKind.AMOUNT, amounts.text(local), amounts.text(stripe), details)
-
-
-class Change(StrEnum):
-    """What becomes of a finding."""
-
-    OPEN = "open"
-    RESOLVE = "resolve"
-
-
-REASONS: Mapping[Change, str] = {
-    Change.OPEN: "found and not known yet",
-    Change.RESOLVE: "known and not found any more",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class FindingChange:
-    """The findings of one kind and firm that open or are resolved; a row of the statement `stripe_finding_changes`."""
-
-    change: str
-    kind: str
-    firm_id: int
-    findings: int
-    subjects_sha256: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChangedFindings(Payload):
-    """Which findings change, as a digest over their subjects."""
-
-    subjects: str
-
-
-def plan_findings(changes: Iterable[FindingChange]) -> Plan:
-    """Plan what to open and resolve, per kind and firm. Pure."""
-    return Plan.of(
-        Action(
-            f"{found.change}_{found.kind}",
-            f"{found.kind}:firm:{found.firm_id}",
-            REASONS[Change(found.change)],
-            found.firm_id,
-            found.findings,
-            ChangedFindings(found.subjects_sha256),
-        )
-        for found in changes
-    )

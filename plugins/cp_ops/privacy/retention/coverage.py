@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cp_ops.privacy.catalogue import Catalogue, ForeignKey
     from cp_ops.privacy.retention.covered_tables import CoveredTable
     from cp_ops.privacy.retention.policies import AppliedPolicy
-    from cp_ops.privacy.retention.rows import CoveredRows
+    from cp_ops.privacy.retention.rows import RowsUnderPolicy
     from cp_ops.runtime.database import Transaction
     from cp_ops.runtime.job import JobRun
 
@@ -32,10 +32,10 @@ TableColumn = tuple[str, str]
 
 def covered_rows(
     run: JobRun, tx: Transaction, applied: AppliedPolicy, catalogue: Catalogue
-) -> Sequence[CoveredRows] | PassedOver:
+) -> Sequence[RowsUnderPolicy] | PassedOver:
     """Give the rows that a policy covers, or the policy as passed over, with the reason."""
     data_type = applied.policy.data_type
-    rows: Sequence[CoveredRows]
+    rows: Sequence[RowsUnderPolicy]
     if data_type == SESSIONS:
         rows = [SessionRows(applied)] if SessionRows.table in catalogue.tables else []
     elif data_type == WEBHOOKS:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from cp_ops.privacy.retention.plan import RowsByDisposition, TableSurvey
     from cp_ops.privacy.retention.policies import PassedOver, Policy
-    from cp_ops.privacy.retention.rows import CoveredRows, Position
+    from cp_ops.privacy.retention.rows import Position, RowsUnderPolicy
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.job import JobRun
 
-    SurveyedRows = tuple[CoveredRows, TableSurvey]
+    SurveyedRows = tuple[RowsUnderPolicy, TableSurvey]
 
 
 @dataclass
@@ -72,7 +72,7 @@ class PolicyExecution:
         self.progress.error = passed.reason if passed.problem else ""
         self._finish({"run": self._run.run_id, "skipped": passed.reason})
 
-    def _carry_out(self, rows: CoveredRows, due: RowsByDisposition) -> None:
+    def _carry_out(self, rows: RowsUnderPolicy, due: RowsByDisposition) -> None:
         """Do one table; what fails is counted, and the policy's other tables go on."""
         try:
             with rows.collected(self._tenant):
@@ -99,7 +99,7 @@ class PolicyExecution:
         self.progress.left += rows
         self.progress.oldest_left = min(filter(None, (self.progress.oldest_left, oldest)), default=None)
 
-    def _batches(self, rows: CoveredRows, planned: int) -> Position | None:
+    def _batches(self, rows: RowsUnderPolicy, planned: int) -> Position | None:
         """Do batches until there are no more or the time is up; gives where the next one would begin, or None."""
         # The position moves on whatever a batch did: rows that are held or changed are met once, not for ever.
         action, after, done = rows.applied.action.value, START, 0

@@ -44,7 +44,7 @@ class AppliedBatch:
     after: Position
 
 
-class CoveredRows(Protocol):
+class RowsUnderPolicy(Protocol):
     """Rows of one table under one policy."""
 
     applied: AppliedPolicy

@@ -18,8 +18,6 @@ from cp_ops.documents.reconciliation.placement import (
 from cp_ops.documents.reconciliation.plan import (
     KINDS,
     BucketEvidence,
-    FindingChange,
-    plan_findings,
     require_complete,
     require_plausible,
     require_readable,
@@ -27,6 +25,7 @@ from cp_ops.documents.reconciliation.plan import (
 from cp_ops.hooks.s3 import full_object_sha256
 from cp_ops.runtime.errors import ImplausibleError
 from cp_ops.runtime.field_encryption import FieldEncryption, LocalKms, location_fingerprint
+from cp_ops.runtime.finding_changes import FindingChange, plan_findings
 from sandbox.world.encryption import LocalKms as Application
 
 KEY_ID = "key-of-firm-1"

@@ -25,7 +25,11 @@ class Verdict(StrEnum):
 
 
 class CpOpsError(Exception):
-    """Base of the package's errors. The message is for the operator: what, where, and what to do."""
+    """Trying again does not mend this; the error's message says what, where, and what to do.
+
+    This is the base of the package's errors. Airflow shows the first line as the reason of its decision, for the errors
+    of the domains, too.
+    """
 
     verdict = Verdict.FAIL
     retry_delay = timedelta(minutes=1)

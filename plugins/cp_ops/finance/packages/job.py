@@ -113,12 +113,13 @@ def _billing(run: JobRun, firms: Sequence[Firm], reference: date | None) -> dict
 
     :raises OptionsError: when the reference date is too far ahead.
     """
-    days = run.firm_days(firms)
     billing: dict[int, FirmBilling] = {}
     for firm in firms:
-        if firm.id not in days:
-            continue  # it has failed already, by its time zone
-        today, currency = days[firm.id], firm.currency.strip().upper()
+        # Firm by firm: failures are named in the order of the firms, whatever is wrong with each.
+        today = run.firm_days([firm]).get(firm.id)
+        if today is None:
+            continue
+        currency = firm.currency.strip().upper()
         try:
             exponent(currency)
         except MoneyError as error:

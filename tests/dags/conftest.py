@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -146,9 +147,12 @@ def connect(
 
     def define(conn_ids: Iterable[str]) -> None:
         for conn_id in conn_ids:
+            variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+            if variable in os.environ:
+                continue  # the test has defined it itself
             peer = PEERS[conn_id]
             started = request.getfixturevalue(peer.fixture) if peer.fixture else None
-            monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(peer.definition(started)))
+            monkeypatch.setenv(variable, json.dumps(peer.definition(started)))
 
     return define
 

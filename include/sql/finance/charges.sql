@@ -10,8 +10,8 @@ SELECT EXISTS (
 
 -- name: charge_candidates
 -- Unpaid invoices with autopay whose charge is due by their firm's day or the one after, with what decides.
--- It repeats the day and the status of the rule in plan.py only to find few rows among all: it must find every invoice that
--- the rule lets be charged, and may find more. No firm's day is more than one ahead of the database's.
+-- Status, the invoice's own autopay and a remaining balance are decided here, and not in plan.py again. The day is asked
+-- only to find few rows among all, and plan.py decides it. No firm's day is more than one ahead of the database's.
 SELECT invoice.id, invoice.firm_id, invoice.status, invoice.total_amount, invoice.amount_paid, invoice.currency,
        invoice.due_date, invoice.autopay_next_charge_at, invoice.payment_retry_count, invoice.dunning_paused,
        invoice.stripe_invoice_id, invoice.autopay_payment_method_id AS payment_method,

@@ -120,7 +120,8 @@ class _Suspect:
     def history_is_missing(self) -> bool:
         """Whether the node keeps no history of a wallet that must have one.
 
-        Opening its token accounts named the wallet, so an empty history is a gap of the node's and proves nothing. The
+        The transaction that opened the token accounts must be in the wallet's history. If the history is empty, the node
+        is missing data and nothing may be concluded. The
         application marks a wallet before it sends, so in state `created` the balance is trusted all the same.
         """
         return bool(self.chain.holdings) and not self.own and self.row.state != WalletState.CREATED

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from cp_ops.runtime.job import JobRun
     from cp_ops.solana.wallets import WalletRow
 
+__all__ = [
+    "CloseExpiredPayments",
+    "CloseExpiredWallets",
+    "RecheckPayments",
+    "SendFunds",
+]  # operators name their job as text
+
 UNSENT = (
     WalletState.RECEIVED,
     WalletState.PROCESSING_PAYMENT,

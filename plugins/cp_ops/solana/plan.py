@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from cp_ops.solana.wallets import WalletRow
 
 LONG_FINAL = timedelta(hours=1)
-"""A payment in time is final by then, whatever the commitment: where no history shows it, the node does not keep it."""
+"""By then every payment made in time is final. If the history still does not show it, the node has lost that history."""
 MARKS = {WalletState.SENT: "mark_sent_funds", WalletState.CLOSED: "mark_payment_expired_and_wallet_closed"}
 """The action's kind where nothing is moved, and only the row is behind the chain."""
 

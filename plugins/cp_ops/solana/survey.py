@@ -31,7 +31,7 @@ NEW = timedelta(days=1)
 """Wallets whose payment ran out longer ago are a backlog: they are inspected a few at a time, whatever else is due."""
 
 ASKED_AT_ONCE = 25
-"""Unpaid payments about to expire, their wallets as created, that a run asks the history of, one call each."""
+"""If at most this many expiring unpaid payments have a wallet in state `created`, the history of each is asked, one call each."""
 UNEQUAL = "changed in the last seconds, not at every commitment yet"
 CHANGED = "changed while it was looked at"
 UNREAD = "a transaction in its history could not be read"
@@ -43,7 +43,8 @@ class Scene:
 
     :param chain: the wallets at the commitment of transfers, by address.
     :param judged: the same at the acceptance commitment, where that differs and it matters.
-    :param chain_time: seconds since 1970 of a block that every reading was taken after.
+    :param chain_time: the time of the newest block, in seconds since 1970, read before the wallets. A payment made by then
+        is therefore in every reading.
     """
 
     around: Surroundings
@@ -219,8 +220,9 @@ class WalletSurvey:
     ) -> list[WalletRow]:
         """Select payments about to expire whose money the application may have moved on already.
 
-        It marks a wallet before it sends, unless the mark was rolled back with the rest of a request (Django's
-        ATOMIC_REQUESTS): then missing token accounts are a sign, and a few wallets are all asked, a call each.
+        The application marks a wallet before it sends. With Django's ATOMIC_REQUESTS the mark can be rolled back with the
+        rest of a request. Then missing token accounts hint at a transfer. If only a few wallets are concerned, all of
+        them are asked, a call each.
         """
         due = [
             row

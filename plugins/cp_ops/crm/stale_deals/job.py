@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.errors import StatementFailedError
 
+__all__ = ["CheckStaleDeals"]  # operators name their job as text
+
 Change = TypeVar("Change", bound=PlannedDeal)
 DealActions = list[Action]
 """What is planned for one deal."""

@@ -5,8 +5,8 @@ answer is not written down; the client pays by other means meanwhile; a declined
 next one is made; two runs work at once.
 
 The principle: intent, effect, result. An attempt is a row of cp_ops.charge_intent, committed before Stripe is called. Its
-key is made of invoice and attempt, so that the same request can be repeated for as long as Stripe remembers the key. What
-may have happened is found out, never tried anew. An invoice has one attempt that is not settled at most: an index of the
+key is made of invoice and attempt, so that a request without an answer can be repeated under the same key, which tells
+its result for as long as Stripe remembers the key. It is never sent under a new key. An invoice has one attempt that is not settled at most: an index of the
 database sees to that, whatever the leases do.
 
 The transactions of one charge: `planned` (all of a run in one), `submitting` (the claim, under the invoice's lock), then

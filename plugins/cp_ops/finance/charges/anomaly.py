@@ -42,8 +42,8 @@ def cap_anomaly(
 ) -> None:
     """Refuse a plan that is out of the ordinary: more than three times the median of the last runs that charged.
 
-    :param least: so many charges are never too many; their sum is out of the ordinary only if their average is, too,
-        else the first of a month would be.
+    :param least: up to this many charges the number is never unusual, and the sum only if the average charge is unusual,
+        too. Otherwise the first of every month would stop the run.
     :param counts: look at the number of charges; off when the operator has capped it.
     :param sums: look at the sum per currency; off when the operator has capped it.
     :raises CapExceededError: before anything was charged; naming how a person lets it through.

@@ -1,7 +1,9 @@
 """Who is charged, how much and with which payment method; and why the others are not. Pure.
 
-The rule of "may this invoice be charged?" is `_reasons_not_to_charge`. Four statements of include/sql/finance/charges.sql
-repeat parts of it, because they ask the database again when time has passed since the plan; each says what it repeats.
+The rule of "may this invoice be charged?" is `_reasons_not_to_charge`, for the invoices that statement `charge_candidates`
+of include/sql/finance/charges.sql gives. Three conditions are decided by that statement alone: the invoice's status, its
+own autopay, and that a balance remains. Four statements repeat parts of the rule, because they ask the database again when
+time has passed since the plan; each says what it repeats.
 """
 
 from __future__ import annotations

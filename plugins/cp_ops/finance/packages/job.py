@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cp_ops.runtime.firms import Firm
     from cp_ops.runtime.plan import Action, Plan
 
+__all__ = ["GeneratePackageInvoices"]  # operators name their job as text
+
 log = logging.getLogger(__name__)
 
 BATCH = 2_000

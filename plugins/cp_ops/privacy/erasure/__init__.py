@@ -5,8 +5,8 @@ lost. Or a run dies half way, and nobody can tell any more whom the other half o
 
 The principle: the person's own rows go last, in one transaction with what says that all is done. As long as they are
 there, the next run finds everything again. Before them the firm is searched for what identifies the person, and while
-anything is found the request stays open. Only what a person has approved is erased: a plan by its hash, and a plan
-that an earlier run has begun by its rows.
+anything is found the request stays open. Only what a person has approved is erased. A new
+run proves that by the plan's hash. A resumed run, whose plan is smaller, proves it by the approved rows.
 
 Transactions: the preview is one snapshot. Each stored document is a transaction that locks its row, as a legal hold may
 come at any time. What hangs on the person goes in batches with a transaction each. The last transaction holds the request,

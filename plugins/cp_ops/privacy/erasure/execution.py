@@ -1,4 +1,6 @@
-"""Carry an erasure out: what hangs on the person first, the person's own rows last, with the result, at once.
+"""Carry an erasure out.
+
+Rows that refer to the person go first. The person's own rows go last, in the same transaction that records the result.
 
 The order is what makes a killed run harmless. As long as the person's own rows are there, the next run finds everything
 again. When they are gone, all is done and searched, and the request says so.

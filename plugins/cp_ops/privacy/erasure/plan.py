@@ -242,7 +242,8 @@ def grouped_columns(
 
     :param columns: per column the keys that say whose its value is. Without any it is the row's.
     :param vias: the keys through which rows were reached, and '' for rows that are covered as a whole.
-    :param passing: what `PersonalDataMap.passing` gives, by which only the values that name the person are erased.
+    :param passing: keys that merely mention the person (`PersonalDataMap.passing`). Through them only the column that
+        holds the mention is erased, not the rest of the row.
     """
     reached = sorted(vias)
     groups: dict[tuple[str, ...], list[str]] = {}

@@ -11,7 +11,8 @@ Transactions: each batch is one transaction. It locks its rows (one that the app
 deletes children before parents, writes down the objects to delete, and counts itself in the policy's log row. Objects go
 after their rows have committed. A killed run leaves whole batches, and objects that are written down.
 
-Read: `policies.py` (which policies apply, and up to which day), `plan.py` (what becomes of the rows they meet), `job.py`.
+Read: `policies.py` (which policies apply, and up to which day), the template `disposition`
+(what becomes of a row), `plan.py` (its words, and the plan), `job.py`.
 
 | related | what there is |
 |---|---|

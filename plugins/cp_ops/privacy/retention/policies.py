@@ -221,7 +221,7 @@ def _years_before(day: date, years: int) -> date:
 
 
 def decide_sessions(decisions: Iterable[Decision]) -> tuple[AppliedPolicy | None, list[PassedOver]]:
-    """Find the one policy that decides over all sessions: the longest retention of all active firms.
+    """Find the one policy that decides over all sessions: the longest retention of all active and trial firms.
 
     A session belongs to no firm in SQL, so a firm that keeps them for ever keeps everybody's. So does a firm whose
     policy has to be corrected: it may want to keep them for ever.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cp_ops.runtime.database import Tenant, Tenants
     from cp_ops.runtime.plan import Action
 
+__all__ = ["CleanupWebhookEvents"]  # operators name their job as text
+
 BATCH = 5_000
 """Events per DELETE: the application waits for one of them at most some tens of milliseconds."""
 

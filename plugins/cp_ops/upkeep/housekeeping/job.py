@@ -12,6 +12,8 @@ from cp_ops.upkeep.housekeeping.plan import DeleteOld, OldRecords, RecordTable, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = ["Housekeeping"]  # operators name their job as text
+
 BATCH = 5_000
 """Rows per DELETE."""
 DELETIONS: Mapping[RecordTable, tuple[str, str]] = {

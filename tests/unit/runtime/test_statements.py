@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlparse
 
-from cp_ops.runtime.statements import _parse, statements
+from cp_ops.runtime.statements import SHOWN_AS, _parse, statement_at, statements
 from tests.named_sql import FILES
 
 
@@ -32,6 +32,27 @@ def test_a_statement_without_description_is_refused():
 def test_a_name_that_is_used_twice_is_refused():
     with pytest.raises(ValueError, match=r"include/sql/demo\.sql: one is defined twice"):
         _parse("demo", "-- name: one\n-- A.\nSELECT 1\n-- name: one\n-- B.\nSELECT 2")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("finance/charges/claim_intent", "charges/claim_intent"),
+        ("finance/reconciliation/stripe_comparison", "stripe/stripe_comparison"),
+        ("finance/packages/package_engagements", "finance/package_engagements"),
+        ("privacy/retention/count_execution", "retention/count_execution"),
+        ("privacy/erasure/request_executing", "erasure/request_executing"),
+        ("privacy/catalogue/catalogue_tables", "personal_data/catalogue_tables"),
+        ("crm/stale_deals/open_alerts", "crm/open_alerts"),
+        ("runtime/firms", "runtime/firms"),
+    ],
+)
+def test_a_message_names_a_statement_as_messages_always_have(address, shown):
+    assert str(statement_at(address)) == shown
+
+
+def test_every_name_for_messages_belongs_to_a_file():
+    assert set(SHOWN_AS) <= set(FILES)
 
 
 def test_a_missing_name_is_an_error_that_names_the_file():

@@ -75,9 +75,11 @@ class JobOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the job once."""
+        from cp_ops.operators.worker import tie_to_worker
+
+        tie_to_worker()  # before anything that takes long, as what a task does outside the database knows no fence
         from cp_ops.operators import task
 
-        task.tie_to_worker()
         options = self.parse_options(context)
         settings = load_settings()
         job = self.build(resolve_name(self.job), context, settings)

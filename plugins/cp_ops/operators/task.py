@@ -1,20 +1,16 @@
-"""What a task needs and a DAG file does not: the runner, the database, the tie to the worker.
+"""What a task needs and a DAG file does not: the runner and the database.
 
 Only `JobOperator.execute` and its like import this module, and never before a task runs.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.execution_time import task_runner
-
 from cp_ops.hooks.application_db import ApplicationDbHook
 from cp_ops.runtime.lease import Identity
-from cp_ops.runtime.process import die_with, maker_of
 from cp_ops.runtime.runner import run_job
 
 if TYPE_CHECKING:
@@ -68,18 +64,6 @@ def database(conn_id: str, context: Context, *, timeout: timedelta) -> Applicati
     return ApplicationDbHook(
         conn_id, application_name=f"{ti.dag_id}/{ti.run_id}", statement_timeout=timeout.total_seconds()
     )
-
-
-def tie_to_worker() -> None:
-    """Die with the worker, except under `dag.test()`, where the task runs inside the caller's own process.
-
-    The worker is the process that made the socket pair between it and the task, just before it forked: the parent's pid
-    may be another one by now, when the worker was killed while the task's process was still parsing the DAG file.
-    """
-    # Airflow has no public way to ask whether a task runs in its caller's process.
-    comms: Any = getattr(task_runner, "SUPERVISOR_COMMS", None)
-    if comms is not None and not type(comms).__name__.startswith("InProcess"):
-        die_with(maker_of(comms.socket) or os.getppid())
 
 
 def _identity(context: Context) -> Identity:

@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-HEAD = "0007"
-"""The version that this package works with: the newest file in include/migrations/versions."""
-
-
 def upgrade(connect: Callable[[], psycopg.Connection[Any]]) -> tuple[str | None, str | None]:
     """Bring schema cp_ops to the newest version, one transaction for all steps; gives the versions before and after.
 

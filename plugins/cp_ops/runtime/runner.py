@@ -19,9 +19,9 @@ from cp_ops.runtime.errors import (
 )
 from cp_ops.runtime.job import JobRun
 from cp_ops.runtime.lease import TTL, Identity, acquire
-from cp_ops.runtime.migrations import HEAD
 from cp_ops.runtime.outcome import ALREADY_RUNNING, Outcome, RunState
 from cp_ops.runtime.preflight import Table, inspect
+from cp_ops.runtime.schema_version import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

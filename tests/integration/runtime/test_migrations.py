@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from cp_ops.runtime.errors import PreflightError
-from cp_ops.runtime.migrations import HEAD, main, upgrade
+from cp_ops.runtime.migrations import main, upgrade
+from cp_ops.runtime.schema_version import HEAD
 from cp_ops.runtime.statements import INCLUDE
 from tests.integration.scripted_job import ScriptedJob
 

@@ -7,6 +7,7 @@ and n items with one bad one cost about 2 log2(n) further transactions.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from cp_ops.runtime.plan import Action
 
 Item = TypeVar("Item")
+Position = tuple[datetime, int]
+"""A row's age and key: where a batch in the order of age ended, and the next one begins."""
+START: Position = (datetime.min.replace(tzinfo=UTC), 0)
+"""Before the first row of every table."""
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

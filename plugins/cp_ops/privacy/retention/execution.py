@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from cp_ops.privacy.retention.rows import START
+from cp_ops.runtime.batches import START
 from cp_ops.runtime.errors import CpOpsError, LeaseLostError
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from cp_ops.privacy.retention.plan import RowsByDisposition, TableSurvey
     from cp_ops.privacy.retention.policies import PassedOver, Policy
-    from cp_ops.privacy.retention.rows import Position, RowsUnderPolicy
+    from cp_ops.privacy.retention.rows import RowsUnderPolicy
+    from cp_ops.runtime.batches import Position
     from cp_ops.runtime.database import Tenant
     from cp_ops.runtime.job import JobRun
 

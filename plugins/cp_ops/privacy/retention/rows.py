@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Protocol
 
 from psycopg import sql
@@ -21,13 +21,9 @@ if TYPE_CHECKING:
     from cp_ops.privacy.catalogue import Catalogue
     from cp_ops.privacy.retention.covered_tables import CoveredTable
     from cp_ops.privacy.retention.policies import AppliedPolicy
+    from cp_ops.runtime.batches import Position
     from cp_ops.runtime.database import Tenant, Transaction
     from cp_ops.runtime.job import JobRun
-
-Position = tuple[datetime, int]
-"""An age and a key: where the next batch begins."""
-START: Position = (datetime.min.replace(tzinfo=UTC), 0)
-"""Before the first row of every table."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cp_ops.privacy.retention.policies import AppliedPolicy
-    from cp_ops.privacy.retention.rows import Position
+    from cp_ops.runtime.batches import Position
     from cp_ops.runtime.database import Tenant, Transaction
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -14,13 +13,10 @@ from cp_ops.runtime.statements import ComposedStatement, template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from cp_ops.runtime.batches import Position
     from cp_ops.runtime.database import Transaction
-
-Position = tuple[datetime, int]
-"""An event's age and key: where a batch ended."""
-START: Position = (datetime.min.replace(tzinfo=UTC), 0)
-"""Before the first event."""
 
 
 @dataclass(frozen=True, slots=True)

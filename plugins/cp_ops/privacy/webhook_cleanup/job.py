@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cp_ops.privacy.webhook_cleanup.events import START, delete_batch, read_backlogs
+from cp_ops.privacy.webhook_cleanup.events import delete_batch, read_backlogs
 from cp_ops.privacy.webhook_cleanup.options import CleanupWebhookEventsOptions
 from cp_ops.privacy.webhook_cleanup.plan import Backlog, ProcessedEvents, plan_cleanup, retention_cutoff
 from cp_ops.privacy.webhook_cleanup.providers import PROVIDERS
 from cp_ops.runtime.audit import Category
+from cp_ops.runtime.batches import START
 from cp_ops.runtime.errors import CpOpsError, LeaseLostError
 from cp_ops.runtime.job import Job, JobRun
 
